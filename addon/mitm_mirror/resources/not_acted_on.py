@@ -1,0 +1,131 @@
+"""The fields that are valid in a cluster but that this addon does not act on, or differently: one table.
+
+A field leaves the table when it is acted on. Nothing here is an error: the file stays usable as it is.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from mitm_mirror.resources.base import attribute_name
+from mitm_mirror.resources.finding import Finding, warning
+from mitm_mirror.resources.resource import FieldPath
+from mitm_mirror.resources.service_entry import Resolution
+
+
+def _commands(value: str) -> bool:
+    return "%" in value
+
+
+def _beyond_mesh(value: tuple[str, ...]) -> bool:
+    return value != ("mesh",)
+
+
+def _is(wanted: Resolution) -> Callable[[Any], bool]:
+    return lambda value: value is wanted
+
+
+class _Row(NamedTuple):
+    path: str
+    """Below spec, as YAML spells it; `*` stands for every item or key."""
+    message: str
+    applies: Callable[[Any], bool] = bool
+    """Asked for values that are given only: absent, empty and zero are one case here."""
+
+
+_LATER = "not acted on yet"
+_ONE_SOURCE = "not acted on: the match holds for every client"
+_HEADER_VALUE = "%-commands are not interpreted: the value is sent as written"
+_HEADER_ROWS = tuple(
+    _Row(f"http.*.{part}headers.{side}.{operation}.*", _HEADER_VALUE, _commands)
+    for part in ("", "route.*.")
+    for side in ("request", "response")
+    for operation in ("set", "add")
+)
+
+ROWS: Mapping[str, tuple[_Row, ...]] = {
+    "VirtualService": (
+        _Row("gateways", "not acted on: the rules hold for all requests", _beyond_mesh),
+        _Row("exportTo", "not acted on: the rules are seen by every namespace"),
+        _Row("tcp", "TCP routes are not acted on"),
+        _Row("tls", "TLS routes are not acted on"),
+        _Row("http.*.timeout", f"{_LATER}: requests have no timeout"),
+        _Row("http.*.retries", f"{_LATER}: requests are not retried"),
+        _Row("http.*.fault", f"{_LATER}: no fault is injected"),
+        _Row("http.*.corsPolicy", f"{_LATER}: CORS requests are passed on as they are"),
+        _Row("http.*.delegate", f"{_LATER}: this route is left out"),
+        _Row("http.*.mirrorPercent", "deprecated, use mirrorPercentage"),
+        _Row("http.*.match.*.sourceLabels", _ONE_SOURCE),
+        _Row("http.*.match.*.sourceNamespace", _ONE_SOURCE),
+        _Row("http.*.match.*.gateways", "not acted on: the match holds for all requests", _beyond_mesh),
+        *_HEADER_ROWS,
+    ),
+    "DestinationRule": (
+        _Row("trafficPolicy", _LATER),
+        _Row("subsets.*.trafficPolicy", _LATER),
+        _Row("exportTo", "not acted on: the rule is seen by every namespace"),
+        _Row("workloadSelector", "not acted on: the rule holds for every client"),
+    ),
+    "ServiceEntry": (
+        _Row("addresses", "not acted on: requests are routed by host"),
+        _Row("exportTo", "not acted on: the service is seen by every namespace"),
+        _Row("subjectAltNames", _LATER),
+        _Row(
+            "resolution",
+            "NONE (the default) is treated as DNS: the host name is looked up",
+            _is(Resolution.NONE),
+        ),
+        _Row("resolution", "DNS_ROUND_ROBIN is treated as DNS", _is(Resolution.DNS_ROUND_ROBIN)),
+        _Row("resolution", "DYNAMIC_DNS is treated as DNS", _is(Resolution.DYNAMIC_DNS)),
+        _Row("endpoints.*.network", _LATER),
+        _Row("endpoints.*.locality", _LATER),
+        _Row("endpoints.*.serviceAccount", _LATER),
+    ),
+    "WorkloadEntry": (
+        _Row("network", _LATER),
+        _Row("locality", _LATER),
+        _Row("serviceAccount", _LATER),
+    ),
+}
+
+
+class _Branch:
+    """The rows by path, so that one walk over a spec serves all."""
+
+    def __init__(self) -> None:
+        self.rows: list[_Row] = []
+        self.below: dict[str, _Branch] = {}
+
+    def add(self, row: _Row) -> None:
+        branch = self
+        for name in row.path.split("."):
+            branch = branch.below.setdefault(name, _Branch())
+        branch.rows.append(row)
+
+    def walk(self, value: Any, path: FieldPath, found: list[Finding]) -> None:
+        # One list, and no call for what is absent: this runs over every field of 10,000 rules.
+        found.extend(warning(path, row.message) for row in self.rows if row.applies(value))
+        for name, below in self.below.items():
+            if name != "*":
+                if item := getattr(value, attribute_name(name)):
+                    below.walk(item, (*path, name), found)
+                continue
+            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                if item:
+                    below.walk(item, (*path, key), found)
+
+
+def _branch(rows: tuple[_Row, ...]) -> _Branch:
+    branch = _Branch()
+    for row in rows:
+        branch.add(row)
+    return branch
+
+
+_BRANCHES = {kind: _branch(rows) for kind, rows in ROWS.items()}
+
+
+def not_acted_on(kind: str, spec: Any) -> list[Finding]:
+    """A warning for each field of the spec that the table names; paths begin with "spec"."""
+    found: list[Finding] = []
+    _BRANCHES[kind].walk(spec, ("spec",), found)
+    return found
