@@ -1,0 +1,123 @@
+"""What routing says about one request. Values only."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.routing.request import HeaderFields
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderOperations:
+    """Header changes in Envoy's order: removals first, then `set` (overwrite), then `add` (append).
+
+    Names in `remove` are lower case. Names elsewhere keep the rule's case.
+    """
+
+    remove: frozenset[bytes] = frozenset()
+    set: HeaderFields = ()
+    add: HeaderFields = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.remove or self.set or self.add)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to connect. `scheme` is None where the client's own scheme is kept."""
+
+    address: str
+    """An IP address (IPv6 without brackets) or a DNS name."""
+    port: int
+    scheme: Literal["http", "https"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A destination that was resolved to one of its endpoints."""
+
+    host: str
+    """The service's host; a short name is qualified: `httpbin.default.svc.cluster.local`."""
+    subset: str
+    """Empty where the destination names none."""
+    port: int
+    """The service's port, which is not the endpoint's."""
+    endpoint: Endpoint
+
+    @property
+    def cluster(self) -> str:
+        """Istio's name for this destination: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
+        return f"outbound|{self.port}|{self.subset}|{self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRef:
+    """The route that decided."""
+
+    virtual_service: str
+    """`namespace/name`."""
+    route: str
+    """The route's name, or `http[2]` where it has none. Empty where no route matched."""
+    source: str
+    """`file:line` of the route."""
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorCopy:
+    """What is to become of one (request, mirror policy) pair.
+
+    `outcome` is None where a shadow is to be sent; else the pair ended in routing already
+    (`not_sampled`, `no_endpoint` or `method_guarded`), and `target` may be None.
+    """
+
+    destination: str
+    """Names the policy in logs and counts: the mirror's cluster name, also where nothing is there."""
+    outcome: Outcome | None
+    target: Target | None
+    authority: str
+    """The shadow's Host, suffix included."""
+    sni: str
+    """The server name for TLS to the mirror: never with the suffix, never with a port."""
+    headers: HeaderOperations
+    """On the shadow only, after everything else (`mitm-mirror/set-headers`, `remove-headers`)."""
+    timeout_s: float | None
+    """`mitm-mirror/timeout`, or None for `mirror_timeout`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassThrough:
+    """No rule is about this request: it goes on as if we were not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rules answer the request themselves; nothing is sent and nothing is mirrored."""
+
+    rule: RuleRef
+    status: int
+    headers: HeaderFields
+    body: bytes
+    reason: Literal["redirect", "direct_response", "no_route", "no_endpoint"]
+    destination: str = ""
+    """The cluster name that had no endpoint, for `no_endpoint`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The request goes to `target`, changed as said, and maybe to mirrors."""
+
+    rule: RuleRef
+    target: Target
+    authority: str
+    """The Host to send; equal to the request's where no rule rewrites it."""
+    sni: str
+    """The server name for TLS to the primary."""
+    path: bytes
+    """The raw target to send, query included; equal to the request's where no rule rewrites it."""
+    request_headers: tuple[HeaderOperations, ...]
+    """Applied in this order, see `mitm_mirror.routing.headers.apply_operations`."""
+    response_headers: tuple[HeaderOperations, ...]
+    mirrors: tuple[MirrorCopy, ...]
+
+
+Decision = PassThrough | Answer | Forward

@@ -1,0 +1,81 @@
+"""Rules in lines for people, as `mirror.rules` shows them."""
+
+from collections.abc import Mapping
+
+from mitm_mirror.resources.virtual_service import HTTPMatchRequest, StringMatch
+from mitm_mirror.routing.actions import Action, DirectResponseAction, ForwardAction, RedirectAction
+from mitm_mirror.routing.destinations import ResolvedDestination
+from mitm_mirror.routing.matchers import is_presence
+from mitm_mirror.routing.redirect import Redirect
+
+
+def describe_action(action: Action) -> list[str]:
+    """What a route does, with its destinations, endpoints and mirrors."""
+    if isinstance(action, RedirectAction):
+        return [_describe_redirect(action.redirect)]
+    if isinstance(action, DirectResponseAction):
+        return [f"answer {action.status} with {len(action.body)} bytes"]
+    lines: list[str] = []
+    if isinstance(action, ForwardAction):
+        destinations = action.destinations
+        for weight, chosen in zip(destinations.weights, destinations.items, strict=True):
+            share = f"weight {weight} " if len(destinations.items) > 1 else ""
+            lines += _describe_destination(f"to {share}", chosen.destination)
+        for policy in action.mirrors.policies if action.mirrors is not None else ():
+            lines += _describe_destination(f"mirror {policy.millionths / 10_000:g}% ", policy.destination)
+    return lines
+
+
+def _describe_redirect(redirect: Redirect) -> str:
+    parts = {
+        "scheme": redirect.scheme,
+        "authority": redirect.authority,
+        "port": {None: "", 0: "of the request"}.get(redirect.port, str(redirect.port)),
+        "uri": redirect.uri.decode(),
+    }
+    changes = [f"{what} {value}" for what, value in parts.items() if value]
+    if redirect.prefix is not None:
+        changes.append("another prefix")
+    return f"redirect {redirect.status}: {', '.join(changes) or 'to itself'}"
+
+
+def _describe_destination(prefix: str, destination: ResolvedDestination) -> list[str]:
+    port = "any port" if destination.port is None else f"port {destination.port}"
+    subset = f" subset {destination.subset}" if destination.subset else ""
+    lines = [f"{prefix}{destination.host} {port}{subset}"]
+    for number, found in destination.by_port.items():
+        if destination.port not in (None, number):
+            continue
+        for weight, target in zip(found.targets.weights, found.targets.items, strict=True):
+            address = target.endpoint.address
+            address = f"[{address}]" if ":" in address else address
+            share = f" weight {weight}" if len(found.targets.items) > 1 else ""
+            scheme = f"{target.endpoint.scheme}://" if target.endpoint.scheme else ""
+            lines.append(f"  endpoint {scheme}{address}:{target.endpoint.port}{share}")
+    return lines if len(lines) > 1 else [*lines, "  no endpoint"]
+
+
+def describe_match(spec: HTTPMatchRequest) -> str:
+    """The match in one line for people: `uri prefix /x, header end-user exact jason`."""
+    parts = [f"port {spec.port}"] if spec.port else []
+    for field in ("uri", "scheme", "method", "authority"):
+        value = getattr(spec, field)
+        if value is not None:
+            parts.append(f"{field} {_describe_value(value)}")
+    if spec.ignore_uri_case:
+        parts.append("ignoring the case of uri")
+    named: tuple[tuple[str, Mapping[str, StringMatch]], ...] = (
+        ("header", spec.headers),
+        ("without header", spec.without_headers),
+        ("query parameter", spec.query_params),
+    )
+    for what, values in named:
+        parts += [f"{what} {name} {_describe_value(value)}" for name, value in values.items()]
+    return ", ".join(parts) or "any request"
+
+
+def _describe_value(spec: StringMatch) -> str:
+    if is_presence(spec):
+        return "present"
+    kind = next(kind for kind in ("exact", "prefix", "regex") if getattr(spec, kind) is not None)
+    return f"{kind} {getattr(spec, kind)}"

@@ -1,0 +1,149 @@
+"""Destinations resolved: from host, subset and port to endpoints that can be chosen from."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mitm_mirror.resources.destination_rule import DestinationRule
+from mitm_mirror.resources.issue import Severity
+from mitm_mirror.resources.resource import FieldPath, Resource, Resources
+from mitm_mirror.resources.virtual_service import Destination, VirtualService
+from mitm_mirror.routing.decision import Endpoint, Target
+from mitm_mirror.routing.hosts import HostIndex, host_key, qualify_host
+from mitm_mirror.routing.services import Labels, Service, build_services, is_subset, port_scheme
+from mitm_mirror.routing.weights import Weighted
+
+
+@dataclass(frozen=True, slots=True)
+class PortTargets:
+    """What one port of a destination leads to: at least one target."""
+
+    cluster: str
+    targets: Weighted[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedDestination:
+    """A destination whose endpoints are known, port by port; routes that name it share `by_port`."""
+
+    host: str
+    subset: str
+    port: int | None
+    """None where neither rule nor service decides: then it is the port that the client addressed."""
+    by_port: Mapping[int, PortTargets]
+
+    def choose(self, client_port: int, draw: Callable[[], float]) -> Target | None:
+        """One of its endpoints by weight, or None where there is none on that port."""
+        found = self.by_port.get(client_port if self.port is None else self.port)
+        return None if found is None else found.targets.choose(draw)
+
+    def cluster(self, client_port: int) -> str:
+        """The name that Istio gives it: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
+        port = client_port if self.port is None else self.port
+        found = self.by_port.get(port)
+        return f"outbound|{port}|{self.subset}|{self.host}" if found is None else found.cluster
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolution:
+    destination: ResolvedDestination
+    problem: str
+    """Why it leads nowhere; empty where it leads somewhere."""
+    field: FieldPath
+    """The field below the destination that is to blame."""
+
+
+class DestinationResolver:
+    """Resolves the destinations of all VirtualServices, and collects what is wrong with them."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._services, self.issues = build_services(resources)
+        self._subsets = HostIndex(_subsets_by_host(resources.destination_rules).items())
+        # Thousands of routes name the same few destinations.
+        self._resolutions: dict[tuple[str, str, str, int | None], _Resolution] = {}
+
+    def resolve(
+        self, resource: Resource[VirtualService], path: FieldPath, destination: Destination, effect: str
+    ) -> ResolvedDestination:
+        """The destination at `path`; one that leads nowhere has no endpoint, with a warning.
+
+        `effect` ends the warning with what that means: "requests for it are answered 503".
+        """
+        port = destination.port.number if destination.port is not None else None
+        key = (resource.namespace, destination.host, destination.subset, port)
+        found = self._resolutions.get(key)
+        if found is None:
+            found = self._resolutions[key] = self._resolve(*key)
+        if found.problem:
+            message = f"{found.problem}; {effect}"
+            self.issues.append(resource.issue(Severity.WARNING, (*path, *found.field), message))
+        return found.destination
+
+    def _resolve(self, namespace: str, written: str, subset: str, port: int | None) -> _Resolution:
+        """Source of the port: istio pilot/pkg/networking/core/route/route.go, GetDestinationCluster."""
+        host = qualify_host(written, namespace)
+        service = self._find_service(host, written)
+        if port is None and service is not None and len(service.ports) == 1:
+            port = service.ports[0]
+        by_port, problem = self._targets(host, service, subset)
+        field: FieldPath = ("subset",) if subset and service is not None else ("host",)
+        if not problem and service is not None and port is not None and port not in service.ports:
+            ports = ", ".join(map(str, service.ports))
+            problem = f"{service.host} has no port {port}; its ports are {ports}"
+            field = ("port", "number")
+        return _Resolution(ResolvedDestination(host, subset, port, by_port), problem, field)
+
+    def _find_service(self, host: str, written: str) -> Service | None:
+        # Outside Kubernetes nobody qualifies a ServiceEntry's host for us: `httpbin` may be just that.
+        return self._services.get(host) or self._services.get(host_key(written))
+
+    def _targets(
+        self, host: str, service: Service | None, subset: str
+    ) -> tuple[Mapping[int, PortTargets], str]:
+        """Targets by port, and the reason where there are none."""
+        if service is None:
+            return {}, f"no ServiceEntry defines host {host}"
+        labels: Labels = {}
+        if subset:
+            subsets = self._subsets.find(host)
+            if subsets is None or subset not in subsets:
+                known = f"; known are {', '.join(subsets)}" if subsets else ""
+                return {}, f"no DestinationRule for {host} defines subset {subset}{known}"
+            labels = subsets[subset]
+        by_port = {port: _port_targets(host, service, subset, labels, port) for port in service.ports}
+        found = {port: targets for port, targets in by_port.items() if targets is not None}
+        if found:
+            return found, ""
+        if not subset:
+            return {}, f"{service.host} has no endpoint"
+        wanted = ", ".join(f"{name}={value}" for name, value in labels.items())
+        return {}, f"{service.host} has no endpoint with the labels of subset {subset} ({wanted})"
+
+
+def _port_targets(
+    host: str, service: Service, subset: str, labels: Labels, number: int
+) -> PortTargets | None:
+    targets: list[Target] = []
+    weights: list[int] = []
+    for part in service.parts:
+        port = next((port for port in part.ports if port.number == number), None)
+        for workload in part.workloads if port is not None else ():
+            if port is not None and is_subset(labels, workload.labels):
+                endpoint = Endpoint(workload.address, workload.port(port), port_scheme(port))
+                targets.append(Target(host, subset, number, endpoint))
+                weights.append(workload.weight)
+    return PortTargets(targets[0].cluster, Weighted(targets, weights)) if targets else None
+
+
+def _subsets_by_host(rules: tuple[Resource[DestinationRule], ...]) -> dict[str, dict[str, Labels]]:
+    """Subset labels by host and name.
+
+    Rules for one host add up, the first definition of a subset wins (istio
+    pilot/pkg/model/destination_rule.go, mergeDestinationRule). A `workloadSelector` is not asked:
+    clients have no labels here.
+    """
+    found: dict[str, dict[str, Labels]] = {}
+    for rule in rules:
+        subsets = found.setdefault(qualify_host(rule.spec.host, rule.namespace), {})
+        for subset in rule.spec.subsets:
+            subsets.setdefault(subset.name, subset.labels)
+    return found

@@ -1,0 +1,150 @@
+"""`match` compiled: every condition is a function from the request to yes or no, and all must say yes.
+
+Source throughout: istio pilot/pkg/networking/core/route/route.go, TranslateRouteMatch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mitm_mirror.resources.virtual_service import HTTPMatchRequest, StringMatch
+from mitm_mirror.routing.regex import full_match
+from mitm_mirror.routing.view import RequestView
+
+ValueMatch = Callable[[bytes], bool]
+Condition = Callable[[RequestView], bool]
+
+# A route without a `uri` match is a match of the prefix "/" (see there).
+_ROOT_LENGTH = 1
+# Only a JWT filter could provide what such a "header" matches; there is none here.
+_CLAIMS = "@request.auth.claims"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One compiled match of a route."""
+
+    port: int
+    """The port that the client must have addressed; 0 means any."""
+    conditions: tuple[Condition, ...]
+    prefix_length: int | None
+    """How much of the path a prefix rewrite replaces; None means all of it."""
+
+    @property
+    def is_catch_all(self) -> bool:
+        """Whether no request can pass it by."""
+        return not self.port and not self.conditions
+
+
+CATCH_ALL = Match(0, (), _ROOT_LENGTH)
+
+
+class MatchError(ValueError):
+    """A match that cannot be compiled; `path` leads from the match to the field, in YAML's spelling."""
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def never_matches(spec: HTTPMatchRequest) -> str:
+    """The field for which the match can never be met here, or an empty string.
+
+    There is no workload whose labels or namespace could be meant, and no gateway. As in Istio a
+    match with `gateways` is decided by them alone. Source: route.go, sourceMatchHTTP.
+    """
+    if spec.gateways:
+        return "" if "mesh" in spec.gateways else "gateways"
+    if spec.source_labels:
+        return "sourceLabels"
+    if spec.source_namespace:
+        return "sourceNamespace"
+    return "headers" if any(name.startswith(_CLAIMS) for name in spec.headers) else ""
+
+
+def compile_match(spec: HTTPMatchRequest) -> Match:
+    """The compiled match, cheapest conditions first. MatchError says which field is wrong."""
+    conditions: list[Condition] = []
+    prefix_length: int | None = _ROOT_LENGTH
+    # For `uri` the regex `*` has no special meaning, so it is an error like any bad regex.
+    if spec.uri is not None and (spec.uri.regex == "*" or not is_presence(spec.uri)):
+        prefix_length = None if spec.uri.prefix is None else len(spec.uri.prefix.encode())
+        # Any path begins so. It also lets `*` of OPTIONS through, which Envoy would answer 404.
+        if spec.uri.prefix not in ("/", "") and spec.uri.regex != ".*":
+            conditions.append(_path_condition(_compile(("uri",), spec.uri, spec.ignore_uri_case)))
+    for field, pseudo in (("method", b":method"), ("authority", b":authority"), ("scheme", b":scheme")):
+        value = getattr(spec, field)
+        if value is not None:
+            conditions.append(_header_condition(pseudo, _value_match((field,), value)))
+    for name, value in spec.headers.items():
+        conditions.append(_header_condition(name.lower().encode(), _value_match(("headers", name), value)))
+    for name, value in spec.without_headers.items():
+        if not name.startswith(_CLAIMS):
+            found = _value_match(("withoutHeaders", name), value)
+            conditions.append(_without_condition(name.lower().encode(), found, is_presence(value)))
+    for name, value in spec.query_params.items():
+        conditions.append(_query_condition(name.encode(), _value_match(("queryParams", name), value)))
+    return Match(spec.port, tuple(conditions), prefix_length)
+
+
+def is_presence(spec: StringMatch) -> bool:
+    """Whether it asks for no more than that something is there.
+
+    The regex `*`, which is no RE2, means that too. Source: route.go, canBeConvertedToPresentMatch.
+    """
+    return spec.regex == "*" or (spec.exact is None and spec.prefix is None and spec.regex is None)
+
+
+def _value_match(path: tuple[str, ...], spec: StringMatch) -> ValueMatch:
+    return _anything if is_presence(spec) else _compile(path, spec)
+
+
+def _compile(path: tuple[str, ...], spec: StringMatch, ignore_case: bool = False) -> ValueMatch:
+    """`ignore_case` is about exact and prefix only: Istio documents that a regex is not affected."""
+    if spec.exact is not None:
+        return _exact(spec.exact.encode(), ignore_case)
+    if spec.prefix is not None:
+        return _prefix(spec.prefix.encode(), ignore_case)
+    try:
+        return full_match(spec.regex or "")
+    except ValueError as e:
+        raise MatchError((*path, "regex"), str(e)) from e
+
+
+def _exact(expected: bytes, ignore_case: bool) -> ValueMatch:
+    if ignore_case:
+        lower = expected.lower()
+        return lambda value: value.lower() == lower
+    return lambda value: value == expected
+
+
+def _prefix(expected: bytes, ignore_case: bool) -> ValueMatch:
+    if ignore_case:
+        lower = expected.lower()
+        return lambda value: value[: len(lower)].lower() == lower
+    return lambda value: value.startswith(expected)
+
+
+def _anything(_value: bytes) -> bool:
+    return True
+
+
+def _path_condition(matches: ValueMatch) -> Condition:
+    return lambda view: matches(view.path)
+
+
+def _header_condition(name: bytes, matches: ValueMatch) -> Condition:
+    return lambda view: any(map(matches, view.header(name)))
+
+
+def _without_condition(name: bytes, matches: ValueMatch, presence: bool) -> Condition:
+    """One forbidden line is enough. A header that is missing counts as an empty one, except for presence."""
+    missing = [] if presence else [b""]
+    return lambda view: not any(map(matches, view.header(name) or missing))
+
+
+def _query_condition(name: bytes, matches: ValueMatch) -> Condition:
+    def condition(view: RequestView) -> bool:
+        value = view.query_parameter(name)
+        return value is not None and matches(value)
+
+    return condition

@@ -1,0 +1,24 @@
+"""What routing may know of a request. Values only."""
+
+from dataclasses import dataclass
+
+HeaderFields = tuple[tuple[bytes, bytes], ...]
+"""Header lines as (name, value), in order, with the client's case and duplicates."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The head of a request as the client sent it, before any rule touched it."""
+
+    method: str
+    scheme: str
+    """`http` or `https`: what the client spoke."""
+    authority: str
+    """The Host header or `:authority`, port included where given; empty where there is none."""
+    target: bytes
+    """The raw target in origin form, query included, exactly as received."""
+    headers: HeaderFields
+    port: int
+    """The port that the client addressed (not the one that the proxy listens on)."""
+    client: str
+    """The client's IP address."""

@@ -1,0 +1,116 @@
+"""The compiled rules: from a request's head to a decision."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mitm_mirror.resources.virtual_service import HTTPMatchRequest
+from mitm_mirror.routing.actions import Action
+from mitm_mirror.routing.decision import Answer, Decision, PassThrough, RuleRef
+from mitm_mirror.routing.describe import describe_action, describe_match
+from mitm_mirror.routing.hosts import HostIndex, host_key
+from mitm_mirror.routing.matchers import Match
+from mitm_mirror.routing.request import RequestHead
+from mitm_mirror.routing.view import RequestView
+
+_PASS_THROUGH = PassThrough()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One HTTPRoute that can be reached."""
+
+    rule: RuleRef
+    matches: tuple[Match, ...]
+    action: Action
+    written: tuple[HTTPMatchRequest, ...]
+    """The matches as written, for people; empty where the route has none."""
+
+
+class VirtualHost:
+    """The routes of one VirtualService, as its hosts use them."""
+
+    __slots__ = ("_entries", "_no_route", "_ports", "hosts", "routes")
+
+    def __init__(self, rule: RuleRef, hosts: tuple[str, ...], routes: tuple[Route, ...]) -> None:
+        """`rule` names the VirtualService alone; it answers where no route matches."""
+        self.hosts = hosts
+        self.routes = routes
+        self._entries = tuple((match, route) for route in routes for match in route.matches)
+        ports = frozenset(match.port for match, _ in self._entries)
+        self._ports = None if 0 in ports else ports
+        self._no_route = Answer(rule, 404, (), b"", "no_route")
+
+    @property
+    def rule(self) -> RuleRef:
+        return self._no_route.rule
+
+    def decide(self, head: RequestHead, draw: Callable[[], float]) -> Decision:
+        """What the first route that matches decides.
+
+        Without any route for the client's port Istio builds no virtual host at all, so the request
+        passes through (istio pilot/pkg/networking/core/route/route.go, BuildHTTPRoutesForVirtualService).
+        """
+        port = head.port
+        if self._ports is not None and port not in self._ports:
+            return _PASS_THROUGH
+        view = RequestView(head)
+        for match, route in self._entries:
+            if match.port and match.port != port:
+                continue
+            for condition in match.conditions:
+                if not condition(view):
+                    break
+            else:
+                return route.action.decide(view, route.rule, match.prefix_length, draw)
+        return self._no_route
+
+
+class RouteTable:
+    """All compiled rules. Immutable: a reload makes a new one."""
+
+    __slots__ = ("_index", "_virtual_hosts")
+
+    def __init__(
+        self, virtual_hosts: tuple[VirtualHost, ...], hosts: tuple[tuple[str, VirtualHost], ...]
+    ) -> None:
+        """`hosts` are all (host, its rules), short names included; of two for one host the first wins."""
+        self._virtual_hosts = virtual_hosts
+        self._index = HostIndex(hosts)
+
+    @property
+    def virtual_service_count(self) -> int:
+        """VirtualServices that answer for at least one host."""
+        return len(self._virtual_hosts)
+
+    @property
+    def host_count(self) -> int:
+        """Hosts that VirtualServices name; their short names do not count."""
+        return sum(len(virtual_host.hosts) for virtual_host in self._virtual_hosts)
+
+    @property
+    def route_count(self) -> int:
+        return sum(len(virtual_host.routes) for virtual_host in self._virtual_hosts)
+
+    def decide(self, head: RequestHead, draw: Callable[[], float]) -> Decision:
+        """What the rules say about one request. `draw` gives a number in [0, 1), a new one each time.
+
+        Only the best host's rules are asked: an exact host, else the longest wildcard, else `*`.
+        """
+        virtual_host = self._index.find(host_key(head.authority))
+        return _PASS_THROUGH if virtual_host is None else virtual_host.decide(head, draw)
+
+    def describe(self) -> str:
+        """The rules as they were understood, for people: hosts, routes, destinations, endpoints, mirrors."""
+        if not self._virtual_hosts:
+            return "no rules: every request passes through"
+        lines: list[str] = []
+        for virtual_host in self._virtual_hosts:
+            lines.append(", ".join(virtual_host.hosts))
+            lines.append(f"  VirtualService {virtual_host.rule.virtual_service}  {virtual_host.rule.source}")
+            for route in virtual_host.routes:
+                lines.append(f"    {route.rule.route}  {route.rule.source}")
+                lines += [f"      match {describe_match(match)}" for match in route.written]
+                lines += [f"      {line}" for line in describe_action(route.action)]
+            if not virtual_host.routes:
+                lines.append("    no route that could match: every request passes through")
+        return "\n".join(lines)

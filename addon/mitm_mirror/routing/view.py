@@ -1,0 +1,64 @@
+"""One request as matchers see it: what they need is parsed once, and only if one asks."""
+
+from mitm_mirror.routing.request import RequestHead
+from mitm_mirror.routing.rewrite import path_end
+
+
+class RequestView:
+    """Lazily parsed parts of a request's head. It lives as long as one decision."""
+
+    __slots__ = ("_headers", "_query", "head", "path")
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head = head
+        self.path = head.target[: path_end(head.target)]
+        self._headers: dict[bytes, list[bytes]] | None = None
+        self._query: dict[bytes, bytes] | None = None
+
+    def header(self, name: bytes) -> list[bytes]:
+        """The values of all lines of a header; `name` is lower case.
+
+        Pseudo headers are the request's own parts, and `host` is the authority, as in Envoy.
+        """
+        if self._headers is None:
+            self._headers = _parse_headers(self.head)
+        return self._headers.get(name, [])
+
+    def query_parameter(self, name: bytes) -> bytes | None:
+        """The value of the first query parameter of that name, both undecoded; empty where it has no `=`.
+
+        Source: Envoy's Utility::QueryParamsMulti::parseQueryString.
+        """
+        if self._query is None:
+            _, _, query = self.head.target.partition(b"?")
+            self._query = {}
+            for parameter in query.split(b"&"):
+                key, _, value = parameter.partition(b"=")
+                self._query.setdefault(key, value)
+        return self._query.get(name)
+
+    def cookie(self, name: bytes) -> bytes | None:
+        """The value of the first cookie of that name."""
+        for line in self.header(b"cookie"):
+            for pair in line.split(b";"):
+                key, equals, value = pair.strip().partition(b"=")
+                if equals and key == name:
+                    return value
+        return None
+
+
+def _parse_headers(head: RequestHead) -> dict[bytes, list[bytes]]:
+    headers: dict[bytes, list[bytes]] = {}
+    for name, value in head.headers:
+        headers.setdefault(name.lower(), []).append(value)
+    headers[b":method"] = [encode(head.method)]
+    headers[b":scheme"] = [encode(head.scheme)]
+    headers[b":path"] = [head.target]
+    if head.authority:
+        headers[b":authority"] = headers[b"host"] = [encode(head.authority)]
+    return headers
+
+
+def encode(text: str) -> bytes:
+    """The bytes of a decoded part of the head, also where it was not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")

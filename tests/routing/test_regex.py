@@ -1,0 +1,67 @@
+import pytest
+
+from mitm_mirror.routing.regex import compile_regex, full_match, replace_all
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "matches"),
+    [
+        pytest.param("/v[12]", b"/v1", True, id="whole value"),
+        pytest.param("/v[12]", b"/v1/x", False, id="a prefix is not enough"),
+        pytest.param("v1", b"/v1", False, id="a suffix is not enough"),
+        pytest.param("a|ab", b"ab", True, id="alternatives are all tried"),
+        pytest.param("(?i)abc", b"ABC", True, id="flags of RE2"),
+        pytest.param(".*", b"\xff", False, id="a dot is a character of UTF-8, as in Envoy"),
+    ],
+)
+def test_regexes_match_the_whole_value(pattern: str, value: bytes, matches: bool) -> None:
+    assert full_match(pattern)(value) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        pytest.param("(", "is no RE2 regular expression: missing", id="syntax"),
+        pytest.param("(?=a)", "is no RE2 regular expression", id="look-ahead is not RE2"),
+        pytest.param("((a{100}){100}){100}", "invalid repetition size", id="beyond RE2's repetition limit"),
+        pytest.param("a{1000}" * 40, "is too large", id="beyond Istio's program size"),
+    ],
+)
+def test_bad_regexes_are_refused_with_a_reason(pattern: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compile_regex(pattern)
+
+
+def test_a_regex_meant_to_explode_takes_linear_time() -> None:
+    """With a backtracking engine this test does not end."""
+    assert not full_match("(a*)*b")(b"a" * 50_000)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "substitution", "value", "result"),
+    [
+        pytest.param("a", "x", b"banana", b"bxnxnx", id="every match"),
+        pytest.param("/(v[12])/([^/]*)", r"/\2/\1", b"/v1/x/y", b"/x/v1/y", id="groups"),
+        pytest.param("b+", r"[\0]", b"abba", b"a[bb]a", id="group 0 is the match"),
+        pytest.param("b", r"\\", b"abc", b"a\\c", id="an escaped backslash"),
+        pytest.param("(x)|y", r"<\1>", b"y", b"<>", id="a group that took no part is empty"),
+        pytest.param("a*", "-", b"baac", b"-b-c-", id="no empty match right behind a match"),
+        pytest.param("x", "y", b"abc", b"abc", id="no match"),
+        pytest.param("x*", "-", b"", b"-", id="empty value"),
+    ],
+)
+def test_every_match_is_replaced(pattern: str, substitution: str, value: bytes, result: bytes) -> None:
+    assert replace_all(pattern, substitution)(value) == result
+
+
+@pytest.mark.parametrize(
+    ("substitution", "message"),
+    [
+        pytest.param(r"\2", "refers to group 2, but the expression has 1", id="unknown group"),
+        pytest.param(r"\n", "backslash without a digit", id="no such escape"),
+        pytest.param("x\\", "backslash without a digit", id="a backslash at the end"),
+    ],
+)
+def test_bad_substitutions_are_refused(substitution: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace_all("(a)", substitution)
