@@ -1,0 +1,56 @@
+"""What sends shadows for the pool, and how it talks back. Types only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFile:
+    """A file descriptor that has something to do once poll reports `events` on it."""
+
+    fd: int
+    events: int
+    handle: Callable[[], None]
+
+
+class BackendOwner(Protocol):
+    """Who hears from a backend; all calls come from the event loop's thread."""
+
+    def backend_ready(self) -> None:
+        """It takes shadows from now on."""
+
+    def backend_results(self, results: list[ShadowResult]) -> None:
+        """Shadows that ended, in any order."""
+
+    def backend_gone(self, how: str, last_words: str) -> None:
+        """It ended and what it held is lost. `last_words`: its stderr, where it ended before it was ready."""
+
+
+class Backend(Protocol):
+    """One sender of shadows: a worker process, or the event loop itself."""
+
+    @property
+    def pid(self) -> int | None:
+        """None where it is no process of its own."""
+
+    def send(self, number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> None:
+        """Take one shadow. Raises only what msgspec raises for a request that cannot be encoded."""
+
+    def waiting_files(self) -> list[WaitingFile]:
+        """What to poll for where the event loop does not run; empty where it cannot go on without one."""
+
+    def kill(self) -> None:
+        """End it the hard way; `backend_gone` follows."""
+
+    def close(self) -> None:
+        """Ask it to end. No call to the owner follows."""
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for its end after `close`, then kill it; nothing of it is left afterwards."""
+
+
+StartBackend = Callable[[BackendOwner], Backend]
+"""Starts one. Raises OSError where the system refuses."""

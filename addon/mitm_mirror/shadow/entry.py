@@ -1,0 +1,96 @@
+"""A shadow while it has not ended, and the order in which deadlines come. No I/O."""
+
+import heapq
+from collections.abc import Container, Iterator, Sized
+from typing import Generic, Protocol
+
+from mitm_mirror.shadow.ending import Token
+from mitm_mirror.shadow.message import ShadowRequest
+from mitm_mirror.shadow.seat import Seat
+
+_OVERHEAD_BYTES = 1024
+"""What one shadow costs us beside its bytes: objects, and its places in dict, queue and heap."""
+
+_NO_REQUEST = ShadowRequest("", "", 0, "", b"", b"", ())
+
+
+class Entry(Generic[Token]):
+    """One submitted shadow. Mutable: the pool moves it from the queue to a worker to its end."""
+
+    __slots__ = (
+        "body",
+        "deadline",
+        "ended",
+        "number",
+        "request",
+        "seat",
+        "sent_at",
+        "size_bytes",
+        "submitted_at",
+        "token",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        request: ShadowRequest,
+        body: bytes,
+        token: Token,
+        *,
+        submitted_at: float,
+        deadline: float,
+    ) -> None:
+        self.number = number
+        self.request = request
+        self.body = body
+        self.token = token
+        self.submitted_at = submitted_at
+        self.deadline = deadline
+        self.sent_at: float | None = None
+        self.seat: Seat | None = None
+        self.ended = False
+        head_bytes = sum([len(name) + len(value) for name, value in request.headers])
+        self.size_bytes = _OVERHEAD_BYTES + head_bytes + len(request.target) + len(body)
+
+    def sent_to(self, seat: Seat, now: float) -> None:
+        """It is on its way; from here on the worker holds its bytes."""
+        self.seat = seat
+        self.sent_at = now
+        self._forget()
+
+    def release(self) -> None:
+        """It has ended; the queue may still hold it for a while, but not its bytes."""
+        self.ended = True
+        self._forget()
+
+    def _forget(self) -> None:
+        self.request = _NO_REQUEST
+        self.body = b""
+
+
+class _Numbers(Container[int], Sized, Protocol):
+    """Numbers that are still open."""
+
+
+class Deadlines:
+    """Numbers by deadline. Ended ones stay until their time has come, or until there are too many."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, deadline: float, number: int) -> None:
+        heapq.heappush(self._heap, (deadline, number))
+
+    def due(self, now: float) -> Iterator[int]:
+        """Take out the numbers whose time has come, earliest first."""
+        while self._heap and self._heap[0][0] <= now:
+            yield heapq.heappop(self._heap)[1]
+
+    def tidy(self, open_numbers: _Numbers) -> None:
+        """Forget ended numbers once they are most of the heap."""
+        if len(self._heap) > 1000 + 2 * len(open_numbers):
+            self._heap = [item for item in self._heap if item[1] in open_numbers]
+            heapq.heapify(self._heap)

@@ -1,0 +1,183 @@
+"""The shadow worker: a child process that sends what it reads on standard input.
+
+It reads frames of ShadowRequest, sends them all at once (the proxy limits how many it hands over),
+and writes frames of ShadowResult lists, one a loop turn. It ends when its standard input closes,
+which the death of the proxy brings about as well. It imports neither mitmproxy nor pydantic.
+"""
+
+import asyncio
+import gc
+import importlib.util
+import os
+import resource
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import cast
+
+import msgspec
+
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
+from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+from mitm_mirror.shadow.sender import Sender
+from mitm_mirror.shadow.settings import SenderSettings
+
+READ_BYTES = 256 * 1024
+"""One read takes a quarter of the pipe at most, so that answers get their turn in between."""
+
+_RESOLVER_THREADS = 32
+"""Names are looked up by threads: more than asyncio's 6 on two cores, so that a dead resolver for one
+mirror does not hold up the others at once."""
+
+_IDLE_SWEEP_S = 0.5
+
+Send = Callable[[int, ShadowRequest, bytes, float], Awaitable[ShadowResult]]
+
+
+class Worker:
+    """Reads requests from one pipe and writes results to another. Needs a running event loop."""
+
+    def __init__(self, in_fd: int, out_fd: int, send: Send, end: Callable[[], None]) -> None:
+        """Both descriptors are non-blocking. `end` is called when either pipe's other end is gone."""
+        self._in_fd = in_fd
+        self._out_fd = out_fd
+        self._send = send
+        self._end = end
+        self._loop = asyncio.get_running_loop()
+        self._decoder = FrameDecoder()
+        self._request_decoder = msgspec.msgpack.Decoder(ShadowRequest)
+        self._results: list[ShadowResult] = []
+        self._out = FrameBuffer()
+        self._flush_planned = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._broken_frames = 0
+
+    def start(self) -> None:
+        """Begin to read, and tell the proxy so with an empty list of results."""
+        self._out.add([])
+        self._plan_flush()
+        self._loop.add_reader(self._in_fd, self._read)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._in_fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._in_fd)
+            self._end()
+            return
+        for frame in self._decoder.feed(data):
+            task = self._loop.create_task(self._serve(frame))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, frame: Frame) -> None:
+        try:
+            request = self._request_decoder.decode(frame.message)
+        except msgspec.DecodeError as error:
+            self._broken_frames += 1
+            if self._broken_frames == 1:
+                kind = type(error).__name__  # its message may quote the frame
+                _say(f"A frame is broken ({kind}); further ones are not reported.")
+            text = "the worker could not read the request"
+            result = ShadowResult(frame.number, Outcome.PROTOCOL_ERROR, 0, 0, 0.0, text)
+        else:
+            result = await self._send(frame.number, request, frame.body, frame.timeout_s)
+        self._results.append(result)
+        self._plan_flush()
+
+    def _plan_flush(self) -> None:
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._results:
+            self._out.add(self._results)
+            self._results = []
+        try:
+            done = self._out.write_to(self._out_fd)
+        except BrokenPipeError:
+            self._end()
+            return
+        if done:
+            self._loop.remove_writer(self._out_fd)
+            self._flush_planned = False
+        else:  # the plan stays: the pipe says when there is room again
+            self._loop.add_writer(self._out_fd, self._flush)
+
+
+def main() -> None:
+    """Run a worker on this process's standard input and output until the input closes."""
+    # A Ctrl-C or a service manager's stop goes to the whole group; the proxy drains and then
+    # closes our standard input, so dying here would lose what could still be sent.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    in_fd, out_fd = _claim_pipes()
+    _allow_many_sockets()
+    _settle_sniffio()
+    settings = _read_settings(in_fd)
+    asyncio.run(_run(in_fd, out_fd, settings))
+
+
+async def _run(in_fd: int, out_fd: int, settings: SenderSettings) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_RESOLVER_THREADS, "resolver"))
+    sender = Sender(settings, report=_say)
+    os.set_blocking(in_fd, False)
+    os.set_blocking(out_fd, False)
+    # Not sys.exit: that would wait for a thread that hangs in the resolver.
+    Worker(in_fd, out_fd, sender.send, lambda: os._exit(0)).start()
+    gc.freeze()  # what is imported by now stays; do not look through it again and again
+    while True:
+        await asyncio.sleep(_IDLE_SWEEP_S)
+        await sender.close_expired()
+
+
+def _say(line: str) -> None:
+    """One line on stderr, which the proxy puts into its log."""
+    sys.stderr.write(f"{line}\n")
+
+
+def _settle_sniffio() -> None:
+    """Let httpcore's `import sniffio`, four times a request, fail at once where it is not installed.
+
+    Python remembers what it has found, not what it has not: each attempt searches all of sys.path,
+    a quarter of the worker's time. None in sys.modules is how import is told not to look.
+    """
+    if importlib.util.find_spec("sniffio") is None:
+        cast(dict[str, ModuleType | None], sys.modules)["sniffio"] = None
+
+
+def _claim_pipes() -> tuple[int, int]:
+    """Take standard input and output away, so that nothing that a library prints gets between frames."""
+    in_fd, out_fd = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return in_fd, out_fd
+
+
+def _allow_many_sockets() -> None:
+    """Raise the soft limit of open files: 1024, a common one, is less than what may be in flight."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError) as error:  # macOS: the kernel's own limit may be below both
+            _say(f"The limit of {soft} open files stays: {error}")
+
+
+def _read_settings(in_fd: int) -> SenderSettings:
+    """The first frame. The proxy sends nothing after it before it has heard from us."""
+    decoder = FrameDecoder()
+    while data := os.read(in_fd, READ_BYTES):
+        for frame in decoder.feed(data):
+            return msgspec.msgpack.decode(frame.message, type=SenderSettings)
+    os._exit(0)

@@ -1,0 +1,174 @@
+"""The worker's side of the pipes: every frame gets one result, and it ends with its input."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.shadow import process
+from mitm_mirror.shadow.frames import FrameBuffer, FrameDecoder
+from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+from mitm_mirror.shadow.worker import Send, Worker
+
+
+class Pipes:
+    """The proxy's ends of a worker's pipes."""
+
+    def __init__(self) -> None:
+        self.worker_in, self.to_worker = os.pipe()
+        self.from_worker, self.worker_out = os.pipe()
+        for fd in (self.worker_in, self.from_worker, self.worker_out):
+            os.set_blocking(fd, False)
+        self.ended = asyncio.Event()
+        self.frames = FrameDecoder()
+        self.batches: list[list[ShadowResult]] = []
+        self.open = [self.worker_in, self.to_worker, self.from_worker, self.worker_out]
+
+    def close(self, *fds: int) -> None:
+        for fd in fds:
+            self.open.remove(fd)
+            os.close(fd)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            with contextlib.suppress(BlockingIOError):
+                for frame in self.frames.feed(os.read(self.from_worker, 65536)):
+                    self.batches.append(msgspec.msgpack.decode(frame.message, type=list[ShadowResult]))
+            await asyncio.sleep(0)
+
+    @property
+    def results(self) -> dict[int, ShadowResult]:
+        return {result.number: result for batch in self.batches for result in batch}
+
+
+@contextlib.asynccontextmanager
+async def worker(send: Send) -> AsyncIterator[Pipes]:
+    pipes = Pipes()
+    Worker(pipes.worker_in, pipes.worker_out, send, pipes.ended.set).start()
+    try:
+        yield pipes
+    finally:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(pipes.worker_in)
+        loop.remove_writer(pipes.worker_out)
+        pipes.close(*list(pipes.open))
+
+
+async def echo(number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> ShadowResult:
+    return ShadowResult(number, Outcome.OK, 200, len(body), timeout_s, request.address)
+
+
+def test_it_says_that_it_is_ready_and_answers_each_frame(kit: Any) -> None:
+    async def test() -> None:
+        async with worker(echo) as pipes:
+            await pipes.until(lambda: pipes.batches == [[]])
+            frames = FrameBuffer()
+            for number in (7, 8):
+                frames.add(kit.shadow(address=f"10.0.0.{number}"), number, 1.5, b"x" * number)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: len(pipes.results) == 2)
+        assert pipes.batches[1:] == [
+            [
+                ShadowResult(7, Outcome.OK, 200, 7, 1.5, "10.0.0.7"),
+                ShadowResult(8, Outcome.OK, 200, 8, 1.5, "10.0.0.8"),
+            ]
+        ]  # one batch for one loop turn
+
+    kit.run(test)
+
+
+def test_a_slow_shadow_does_not_hold_up_the_next(kit: Any) -> None:
+    async def test() -> None:
+        release = asyncio.Event()
+
+        async def send(number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> ShadowResult:
+            if number == 1:
+                await release.wait()
+            return await echo(number, request, body, timeout_s)
+
+        async with worker(send) as pipes:
+            frames = FrameBuffer()
+            frames.add(kit.shadow(), 1)
+            frames.add(kit.shadow(), 2)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: 2 in pipes.results)
+            assert 1 not in pipes.results
+            release.set()
+            await pipes.until(lambda: 1 in pipes.results)
+
+    kit.run(test)
+
+
+def test_a_broken_frame_ends_its_shadow_and_not_the_worker(
+    kit: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def test() -> None:
+        async with worker(echo) as pipes:
+            frames = FrameBuffer()
+            frames.add(["s3cret"], 1)
+            frames.add({"s3cret": 1}, 2)
+            frames.add(kit.shadow(), 3)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: len(pipes.results) == 3)
+        outcomes = {number: result.outcome for number, result in pipes.results.items()}
+        assert outcomes == {1: Outcome.PROTOCOL_ERROR, 2: Outcome.PROTOCOL_ERROR, 3: Outcome.OK}
+
+    kit.run(test)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "s3cret" not in said
+
+
+def test_results_wait_until_the_proxy_reads_them(kit: Any) -> None:
+    async def send(number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> ShadowResult:
+        return ShadowResult(number, Outcome.OK, 200, 0, 0.0, "x" * 50_000)
+
+    async def test() -> None:
+        async with worker(send) as pipes:
+            frames = FrameBuffer()
+            for number in range(40):  # 2 MB of results, much more than the pipe holds
+                frames.add(kit.shadow(), number)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: len(pipes.results) == 40)
+
+    kit.run(test)
+
+
+@pytest.mark.parametrize("end", ["to_worker", "from_worker"])
+def test_it_ends_when_the_proxy_is_gone(kit: Any, end: str) -> None:
+    async def test() -> None:
+        async with worker(echo) as pipes:
+            await pipes.until(lambda: pipes.batches == [[]])
+            if end == "from_worker":
+                frames = FrameBuffer()
+                frames.add(kit.shadow(), 1)
+                frames.write_to(pipes.to_worker)
+            pipes.close(getattr(pipes, end))
+            await pipes.ended.wait()
+
+    kit.run(test)
+
+
+def test_the_child_imports_neither_the_proxy_nor_pydantic() -> None:
+    code = "import sys, mitm_mirror.shadow.worker; print(*sys.modules)"
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-c",
+            f"import sys; sys.path.insert(0, sys.argv[1]); {code}",
+            process._SOURCE_ROOT,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert {"mitmproxy", "pydantic", "yaml", "re2"} & set(run.stdout.split()) == set()
