@@ -1,0 +1,205 @@
+"""What the access log says about one copy of a request. Values only; nothing here writes.
+
+What must not reach a log cannot: a record has no place for headers but the four that `pick_headers`
+lets through, and it drops `user:password@` from whatever it is given. Query strings are logged, as
+access logs do: a secret in a query string is in the log.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal
+
+from mitm_mirror.observe.escape import decode, drop_userinfo, readable
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.routing.request import HeaderFields
+
+JsonValue = str | int | float | None
+
+_CLUSTER = re.compile(r"outbound\|(\d+)\|([^|]*)\|(.*)", re.DOTALL)
+
+
+class PrimaryOutcome(StrEnum):
+    """How a primary ended. The four in the middle are `Answer.reason`: `PrimaryOutcome(answer.reason)`."""
+
+    OK = "ok"
+    """Its destination answered, whatever the status."""
+    REDIRECT = "redirect"
+    DIRECT_RESPONSE = "direct_response"
+    NO_ROUTE = "no_route"
+    """The host has rules, but no route matched: 404."""
+    NO_ENDPOINT = "no_endpoint"
+    """The destination is unknown or has no endpoint: 503."""
+    CONNECT_ERROR = "connect_error"
+    """No connection to the destination, TLS included."""
+    ERROR = "error"
+    """The connection stood, but no whole answer came over it."""
+    CLIENT_GONE = "client_gone"
+    """The client hung up before it had its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PickedHeaders:
+    """The request headers that a log may show; empty where the request has none. Lines of one name
+    are joined by a comma, as WSGI servers and Envoy do."""
+
+    referer: str = ""
+    user_agent: str = ""
+    request_id: str = ""
+    forwarded_for: str = ""
+
+
+_ALLOWED_HEADERS = {
+    b"referer": "referer",
+    b"user-agent": "user_agent",
+    b"x-request-id": "request_id",
+    b"x-forwarded-for": "forwarded_for",
+}
+
+
+def pick_headers(fields: HeaderFields) -> PickedHeaders:
+    """The allowed headers of a request. An allow-list: a header that nobody thought of stays out."""
+    picked: dict[str, list[bytes]] = {}
+    for name, value in fields:
+        attribute = _ALLOWED_HEADERS.get(name.lower())
+        if attribute:
+            picked.setdefault(attribute, []).append(value)
+    return PickedHeaders(**{name: decode(b",".join(values)) for name, values in picked.items()})
+
+
+def format_address(address: str, port: int) -> str:
+    """`127.0.0.1:8080` or `[::1]:8080`; empty without an address, bare without a port (0)."""
+    host = f"[{address}]" if ":" in address else address
+    return f"{host}:{port}" if address and port else host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRecord:
+    """One copy, primary or shadow. Both have the same fields.
+
+    Text may hold lone surrogates for bytes that are no UTF-8 (`escape.decode`); the formats show them.
+    Absent: an empty text, and None for a number; 0 for `status` and the ports.
+    """
+
+    copy: Literal["primary", "shadow"]
+    id: str
+    """mitmproxy's flow id of the primary: the same on both legs."""
+    start_time: float
+    """UNIX seconds: when the proxy had the request's head (primary), when the shadow was handed over."""
+    client: str
+    """The client's IP address; on both legs."""
+    client_port: int = 0
+    method: str
+    target: bytes
+    """The raw target that this copy sent, or that the client sent where nothing was sent."""
+    original_target: bytes = b""
+    """What the client sent, where a rule rewrote it; else empty."""
+    http_version: str
+    """As mitmproxy spells it: `HTTP/1.1`, `HTTP/2.0`. What this copy was sent with, where it is known."""
+    authority: str
+    """The Host that this copy sent: with the suffix on the shadow."""
+    status: int = 0
+    """0 where nobody answered."""
+    request_bytes: int | None = None
+    """Body bytes; None where they are not known."""
+    response_bytes: int | None = None
+    """Body bytes over the wire, before decoding; None where they are not known."""
+    duration_ms: float | None = None
+    first_byte_ms: float | None = None
+    """From sending the request to the head of the answer."""
+    waited_ms: float | None = None
+    """How long the shadow waited to be sent; not part of `duration_ms`. None on the primary."""
+    destination: str = ""
+    """The cluster's name as Istio gives it: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
+    endpoint: str = ""
+    """Where it was sent, see `format_address`."""
+    proxy_address: str = ""
+    """The proxy's own address and port that the client connected to."""
+    server_name: str = ""
+    """The SNI that the client asked for."""
+    virtual_service: str = ""
+    """`namespace/name`."""
+    route: str = ""
+    rules_generation: int = 0
+    """Which load of the rules decided, from 1; 0 for none."""
+    outcome: Outcome | PrimaryOutcome
+    error: str = ""
+    headers: PickedHeaders = PickedHeaders()
+
+    def __post_init__(self) -> None:
+        # Here, and not in each caller or format: no way to build a record goes round it.
+        object.__setattr__(self, "authority", drop_userinfo(self.authority))
+        for name in ("target", "original_target"):
+            raw = getattr(self, name)
+            if b"@" in raw:
+                text = drop_userinfo(decode(raw))
+                object.__setattr__(self, name, text.encode("utf-8", "surrogateescape"))
+        if "@" in self.headers.referer:
+            headers = PickedHeaders(
+                drop_userinfo(self.headers.referer),
+                self.headers.user_agent,
+                self.headers.request_id,
+                self.headers.forwarded_for,
+            )
+            object.__setattr__(self, "headers", headers)
+
+    @property
+    def destination_parts(self) -> tuple[int, str, str]:
+        """(port, subset, host) of `destination`; `(0, "", destination)` where it is no cluster's name."""
+        match = _CLUSTER.fullmatch(self.destination)
+        return (int(match[1]), match[2], match[3]) if match else (0, "", self.destination)
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Every field under its stable name, always all of them, in one order; None where absent.
+
+        `start_time` is RFC 3339 in UTC with milliseconds. All text is valid Unicode.
+        """
+        port, subset, host = self.destination_parts
+        return {
+            "start_time": format_start_time(self.start_time),
+            "copy": self.copy,
+            "id": self.id,
+            "outcome": self.outcome.value,
+            "status": self.status or None,
+            "method": _text(self.method),
+            "target": _text(decode(self.target)),
+            "original_target": _text(decode(self.original_target)),
+            "http_version": _text(self.http_version),
+            "authority": _text(self.authority),
+            "request_bytes": self.request_bytes,
+            "response_bytes": self.response_bytes,
+            "duration_ms": _milliseconds(self.duration_ms),
+            "first_byte_ms": _milliseconds(self.first_byte_ms),
+            "waited_ms": _milliseconds(self.waited_ms),
+            "destination": _text(self.destination),
+            "destination_host": _text(host),
+            "destination_subset": _text(subset),
+            "destination_port": port or None,
+            "endpoint": _text(self.endpoint),
+            "virtual_service": _text(self.virtual_service),
+            "route": _text(self.route),
+            "rules_generation": self.rules_generation or None,
+            "client": _text(self.client),
+            "client_port": self.client_port or None,
+            "proxy_address": _text(self.proxy_address),
+            "server_name": _text(self.server_name),
+            "referer": _text(self.headers.referer),
+            "user_agent": _text(self.headers.user_agent),
+            "request_id": _text(self.headers.request_id),
+            "forwarded_for": _text(self.headers.forwarded_for),
+            "error": _text(self.error),
+        }
+
+
+def format_start_time(seconds: float) -> str:
+    """`2026-11-22T15:33:30.123Z`, as Envoy's START_TIME."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(value: str) -> str | None:
+    return readable(value) or None
+
+
+def _milliseconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
