@@ -1,0 +1,268 @@
+"""The addon: mitmproxy's hooks, each of them guard, decide, apply, hand over.
+
+Two addons, because of where mitmproxy puts scripts in its chain: `MirrorAddon` routes, in the
+script's own place; `MirrorTail` is put at the end of the chain and takes the copies, so that they
+carry what later addons (`modify_body`, other scripts) still changed, and so that a request that one
+of them answered itself (`map_local`) is not mirrored.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+import weakref
+from collections.abc import Collection
+
+from mitmproxy import addonmanager, connection, ctx, exceptions, http
+from mitmproxy.proxy import server_hooks
+
+from mitm_mirror.observe.formats import FORMATS
+from mitm_mirror.observe.ledger import Ledger, render_requests, render_totals
+from mitm_mirror.observe.record import AccessRecord
+from mitm_mirror.observe.writer import LogWriter
+from mitm_mirror.proxy.bugs import BugCounter, guarded
+from mitm_mirror.proxy.commands import MirrorCommands
+from mitm_mirror.proxy.exchange import Exchange, StreamTap, primary_record
+from mitm_mirror.proxy.flows import apply_forward, make_answer, read_head
+from mitm_mirror.proxy.listeners import is_own_address
+from mitm_mirror.proxy.mirrors import Mirrors
+from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options, parse_settings
+from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
+from mitm_mirror.routing.decision import Answer, Forward, PassThrough
+from mitm_mirror.routing.headers import apply_operations
+from mitm_mirror.shadow.pool import ShadowPool
+from mitm_mirror.shadow.settings import PoolSettings, SenderSettings
+
+logger = logging.getLogger(__name__)
+
+POOL_OPTIONS = frozenset({"mirror_workers", "mirror_max_inflight", "mirror_queue_bytes"})
+"""Read once, when the workers start."""
+
+UNANSWERABLE_HOST = "answered-by-rules.mitm-mirror.invalid"
+"""Never connected to. RFC 6761, 6.4: names in .invalid do not exist."""
+
+
+class MirrorAddon:
+    """Routes each flow by Istio's rules, and has its mirrors served."""
+
+    name = "mirror"
+
+    def __init__(self) -> None:
+        self.bugs = BugCounter()
+        self.ledger = Ledger()
+        self.rules = RuleKeeper()
+        self.mirrors = Mirrors(self.ledger, self.write_record, is_own_address)
+        self.exchanges: weakref.WeakKeyDictionary[http.HTTPFlow, Exchange] = weakref.WeakKeyDictionary()
+        self.addons = [MirrorCommands(self)]
+        self._settings: MirrorSettings | None = None
+        self._log: LogWriter | None = None
+        self._format = FORMATS["common"]
+        self._tail = MirrorTail(self)
+        self._server_names: dict[str, dict[tuple[str, int], str]] = {}
+        self._running = False
+
+    def load(self, loader: addonmanager.Loader) -> None:
+        add_options(loader)
+
+    def configure(self, updated: Collection[str]) -> None:
+        if not any(option.startswith(OPTION_PREFIX) for option in updated):
+            return
+        try:
+            settings = parse_settings(ctx.options)
+            if self._running and POOL_OPTIONS & set(updated):
+                raise ValueError(f"{', '.join(sorted(POOL_OPTIONS & set(updated)))}: set it at the start")
+            if {"mirror_rules", "mirror_host_suffix"} & set(updated):
+                self.rules.configure(settings.rules, settings.host_suffix)
+            log = self._open_log(settings, updated)
+        except (ValueError, RulesRefusedError) as error:
+            if self._running:
+                raise exceptions.OptionsError(str(error)) from error
+            # Before start-up ends mitmproxy shows an exception out of `configure` as a traceback of
+            # ours. An ERROR record stops the start as well, and says only what a person needs.
+            for line in str(error).splitlines():
+                logger.error("%s", line)  # noqa: TRY400  (no traceback, that is the point)
+            return
+        if log is not self._log and self._log is not None:
+            self._log.close()
+        self._log = log
+        self._format = FORMATS[settings.access_log_format]
+        self._settings = settings
+        self.mirrors.timeout_s = settings.timeout_s
+        self.mirrors.body_limit_bytes = settings.body_limit_bytes
+        if self.mirrors.pool is None:
+            # Not in `running`: mitmproxy listens before it calls that.
+            self._start(settings)
+
+    def running(self) -> None:
+        self._running = True
+
+    @guarded
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.response or flow.error:
+            return
+        rule_set = self.rules.current
+        head = read_head(flow)
+        decision = rule_set.table.decide(head, random.random)
+        if isinstance(decision, PassThrough):
+            self.exchanges.pop(flow, None)  # of the same flow before it was replayed
+            return
+        self.exchanges[flow] = Exchange(head, decision, rule_set.generation)
+        if isinstance(decision, Forward):
+            self.ledger.count_forwarded()
+            apply_forward(flow, decision)
+            if flow.request.scheme == "https":
+                endpoint = decision.target.endpoint
+                names = self._server_names.setdefault(flow.client_conn.id, {})
+                names[endpoint.address, endpoint.port] = decision.sni
+        else:
+            self.ledger.count_answered(decision.reason)
+            if flow.request.stream or ctx.options.stream_large_bodies:
+                # Should mitmproxy stream this upload, now or half-way, it connects first, and cannot take
+                # an answer of ours any more: that connection is refused below, and the client gets a 502.
+                flow.request.data.host = UNANSWERABLE_HOST
+
+    @guarded
+    def request(self, flow: http.HTTPFlow) -> None:
+        exchange = self.exchanges.get(flow)
+        if exchange is None or flow.response or flow.error or flow.request.stream:
+            return
+        if isinstance(exchange.decision, Answer):
+            flow.response = make_answer(flow, exchange.decision)
+
+    @guarded
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        exchange = self.exchanges.get(flow)
+        if exchange is None or flow.response is None or not isinstance(exchange.decision, Forward):
+            return
+        headers = flow.response.data.headers
+        for operations in exchange.decision.response_headers:
+            headers.fields = apply_operations(headers.fields, operations)
+
+    @guarded
+    def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        # mitmproxy would take the endpoint's address for the server name.
+        address = data.server.address
+        if address and address[0] == UNANSWERABLE_HOST:
+            data.server.error = (
+                "The rules answer this request, but mitmproxy streams it (stream_large_bodies)."
+            )
+            return
+        names = self._server_names.get(data.client.id)
+        if names and address and (name := names.get((address[0], address[1]))):
+            data.server.sni = name
+
+    @guarded
+    def client_disconnected(self, client: connection.Client) -> None:
+        self._server_names.pop(client.id, None)
+
+    def done(self) -> None:
+        self.rules.stop_watching()
+        pool, self.mirrors.pool = self.mirrors.pool, None
+        if pool is not None and self._settings is not None:
+            pool.drain(self._settings.drain_timeout_s)
+            ctx.master.addons.remove(self._tail)
+            snapshot = self.ledger.snapshot()
+            logger.info("mirror: requests: %s", render_requests(snapshot))
+            logger.info("%s", render_totals(snapshot))
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def write_record(self, record: AccessRecord) -> None:
+        """Appends one copy to the access log, where there is one."""
+        if self._log is not None:
+            self._log.write(self._format(record))
+
+    def _start(self, settings: MirrorSettings) -> None:
+        ctx.master.addons.add(self._tail)
+        self.mirrors.pool = ShadowPool(_pool_settings(settings), self.mirrors.on_end)
+        self.mirrors.pool.start()
+        self.rules.start_watching(on_loaded=self._prepare_proxy)
+        self._prepare_proxy()
+
+    def _open_log(self, settings: MirrorSettings, updated: Collection[str]) -> LogWriter | None:
+        if "mirror_access_log" not in updated:
+            return self._log
+        if not settings.access_log:
+            return None
+        if settings.access_log == "-" and "console_layout" in ctx.options:
+            raise ValueError("mirror_access_log: '-' would be written over the console UI, expected a file")
+        return LogWriter(settings.access_log, schedule=asyncio.get_running_loop().call_soon)
+
+    def _prepare_proxy(self) -> None:
+        """Sets what mitmproxy needs for routing by rules, and says so."""
+        if not self.rules.current.table.virtual_service_count:
+            return
+        wanted = {"keep_host_header": True, "connection_strategy": "lazy"}
+        changed = {name: value for name, value in wanted.items() if getattr(ctx.options, name) != value}
+        if changed:
+            ctx.options.update(**changed)
+            logger.info(
+                "mirror: rules are loaded, so mitmproxy now runs with %s (routing needs the client's Host, "
+                "and no connection before the request is read)",
+                ", ".join(f"{name}={str(value).lower()}" for name, value in changed.items()),
+            )
+
+
+class MirrorTail:
+    """What has to come last in every hook: the copy that is mirrored, and the log of the primary."""
+
+    name = "mirror_tail"
+
+    def __init__(self, addon: MirrorAddon) -> None:
+        self.bugs = addon.bugs
+        self._addon = addon
+
+    @guarded
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        exchange = self._addon.exchanges.get(flow)
+        if exchange is None or not flow.request.stream or not isinstance(exchange.decision, Forward):
+            return
+        due = any(copy.outcome is None for copy in exchange.decision.mirrors)
+        keep = self._addon.mirrors.body_limit_bytes if due else 0
+        exchange.request_body = flow.request.stream = StreamTap(flow.request.stream, keep)
+
+    @guarded
+    def request(self, flow: http.HTTPFlow) -> None:
+        exchange = self._addon.exchanges.get(flow)
+        if exchange is None or flow.response or flow.error:
+            return
+        if isinstance(exchange.decision, Forward):
+            self._addon.mirrors.mirror(flow, exchange, exchange.decision)
+
+    @guarded
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        exchange = self._addon.exchanges.get(flow)
+        if exchange is not None and flow.response is not None and flow.response.stream:
+            exchange.response_body = flow.response.stream = StreamTap(flow.response.stream, 0)
+
+    @guarded
+    def response(self, flow: http.HTTPFlow) -> None:
+        self._log_primary(flow)
+
+    @guarded
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._log_primary(flow)
+
+    def _log_primary(self, flow: http.HTTPFlow) -> None:
+        exchange = self._addon.exchanges.get(flow)
+        # A websocket that breaks after its upgrade was answered has both hooks.
+        if exchange is not None and not exchange.logged:
+            exchange.logged = True
+            self._addon.write_record(primary_record(flow, exchange))
+
+
+def _pool_settings(settings: MirrorSettings) -> PoolSettings:
+    ca_file = ctx.options.ssl_verify_upstream_trusted_ca or ""
+    if ca_file:
+        try:
+            ssl.create_default_context(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            # Said here once and stopping the start; else every worker would fail to start, again and again.
+            logger.error("ssl_verify_upstream_trusted_ca: cannot use %s: %s", ca_file, error)  # noqa: TRY400
+    return PoolSettings(
+        workers=settings.workers,
+        max_inflight=settings.max_inflight,
+        queue_bytes=settings.queue_bytes,
+        sender=SenderSettings(tls_verify=not ctx.options.ssl_insecure, ca_file=ca_file),
+    )

@@ -1,0 +1,73 @@
+"""The addon's mitmproxy commands. Tables, because the console shows those whole and text cut off."""
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from mitmproxy import command, exceptions, types
+
+from mitm_mirror.observe.ledger import render_table
+from mitm_mirror.proxy.rules import RulesRefusedError
+
+if TYPE_CHECKING:
+    from mitm_mirror.proxy.addon import MirrorAddon
+
+logger = logging.getLogger(__name__)
+
+
+class MirrorCommands:
+    """`mirror.*`, on one addon instance."""
+
+    name = "mirror_commands"
+
+    def __init__(self, addon: "MirrorAddon") -> None:
+        self._addon = addon
+
+    @command.command("mirror.reload")
+    def reload(self) -> types.Data:
+        """Load the rules again now. A set with an error is refused, and the last good one goes on."""
+        try:
+            rule_set = self._addon.rules.reload()
+        except RulesRefusedError as error:
+            raise exceptions.CommandError(str(error)) from error
+        return _rows(f"generation {rule_set.generation}: {rule_set.summary}")
+
+    @command.command("mirror.rules")
+    def rules(self) -> types.Data:
+        """Show the rules that are served: hosts, routes, destinations, endpoints and mirrors."""
+        rule_set = self._addon.rules.current
+        header = f"generation {rule_set.generation}: {rule_set.summary}"
+        return _rows(header, *map(str, rule_set.issues), rule_set.table.describe())
+
+    @command.command("mirror.stats")
+    def stats(self) -> types.Data:
+        """Show what became of every request and every shadow so far."""
+        addon = self._addon
+        lines = [render_table(addon.ledger.snapshot())]
+        if addon.mirrors.pool is not None:
+            stats = addon.mirrors.pool.stats()
+            lines.append(
+                f"workers: {stats.workers_up} up, {stats.restarts} restarts; "
+                f"{stats.waiting} shadows waiting, {stats.in_flight} in flight, {stats.held_bytes} bytes held"
+            )
+        lines.append(f"rules: generation {addon.rules.current.generation}, {addon.rules.refusals} refused")
+        lines.extend(f"bugs: {kind}: {count}" for kind, count in addon.bugs.counts.items())
+        if addon.mirrors.paused:
+            lines.append("mirroring is paused: mirror.resume")
+        return _rows(*lines)
+
+    @command.command("mirror.pause")
+    def pause(self) -> None:
+        """Send no more shadows; routing goes on. Shadows in flight end as they would."""
+        self._addon.mirrors.paused = True
+        logger.info("mirror: paused, routing goes on")
+
+    @command.command("mirror.resume")
+    def resume(self) -> None:
+        """Send shadows again after mirror.pause."""
+        self._addon.mirrors.paused = False
+        logger.info("mirror: resumed")
+
+
+def _rows(*texts: str) -> types.Data:
+    # mitmproxy's `Data` is a type to annotate with, nothing to build.
+    return cast(types.Data, [[line] for text in texts for line in text.splitlines()])

@@ -1,0 +1,160 @@
+"""Between mitmproxy's flows and the package's values: read a head, apply a decision, take a copy."""
+
+from mitmproxy import http
+from mitmproxy.proxy import mode_specs
+
+from mitm_mirror.routing.authority import split_authority
+from mitm_mirror.routing.decision import Answer, Forward, MirrorCopy, Target
+from mitm_mirror.routing.headers import apply_operations
+from mitm_mirror.routing.request import HeaderFields, RequestHead
+from mitm_mirror.routing.view import encode
+from mitm_mirror.shadow.message import ShadowRequest
+
+_BODILESS_STATUSES = frozenset({204, 304})
+
+
+def read_head(flow: http.HTTPFlow) -> RequestHead:
+    """What routing may know of the flow's request; call it before anything is applied.
+
+    The port is the one that the client addressed: the one in the authority; without one, the
+    original destination's, or in reverse mode (where that is our own upstream) the scheme's default.
+    """
+    request = flow.request
+    data = request.data
+    fields = data.headers.fields
+    authority = _authority(request, fields)
+    if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
+        scheme, port = ("https", 443) if flow.client_conn.tls else ("http", 80)
+    else:
+        scheme, port = request.scheme, request.port
+    written = _written_port(authority)
+    return RequestHead(
+        method=_decode(data.method),
+        scheme=scheme,
+        authority=authority,
+        target=data.path,
+        headers=fields,
+        port=port if written is None else written,
+        client=flow.client_conn.peername[0],
+    )
+
+
+def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
+    """Points the flow at its primary and makes the rules' changes to its request."""
+    # `request.host = ...` would rewrite Host and :authority too; the data behind it does not.
+    data = flow.request.data
+    endpoint = forward.target.endpoint
+    data.host = endpoint.address
+    data.port = endpoint.port
+    if endpoint.scheme is not None:
+        data.scheme = endpoint.scheme.encode()
+    data.path = forward.path
+    fields = data.headers.fields
+    for operations in forward.request_headers:
+        fields = apply_operations(fields, operations)
+    authority = encode(forward.authority)
+    if flow.request.is_http2 or flow.request.is_http3:
+        data.authority = authority
+        fields = _with_host(fields, authority, insert=False)
+    else:
+        fields = _with_host(fields, authority, insert=bool(authority))
+        if data.authority:
+            # Absolute form is for proxies. An upstream proxy must be asked for the endpoint, not for the
+            # service that only the rules know; everything else gets origin form, as from Envoy.
+            upstream = isinstance(flow.client_conn.proxy_mode, mode_specs.UpstreamMode)
+            data.authority = _hostport(endpoint.address, endpoint.port) if upstream else b""
+    data.headers.fields = fields
+
+
+def make_answer(flow: http.HTTPFlow, answer: Answer) -> http.Response:
+    """The response that the rules give themselves."""
+    response = http.Response.make(answer.status, answer.body, answer.headers)
+    if flow.request.method == "HEAD" or answer.status in _BODILESS_STATUSES:
+        # mitmproxy writes what is there, and a client would read it as the next response. The
+        # Content-Length that `make` computed stays for HEAD (RFC 9110 9.3.2), not for 204 (8.6).
+        response.data.content = b""
+        if answer.status in _BODILESS_STATUSES:
+            del response.headers["content-length"]
+    return response
+
+
+def copy_request(flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body: bytes) -> ShadowRequest:
+    """The copy of a routed request for one mirror, equal to the primary apart from its Host.
+
+    A snapshot: later changes to the flow do not reach it.
+    """
+    data = flow.request.data
+    endpoint = target.endpoint
+    fields = data.headers.fields
+    if flow.request.is_http2 or flow.request.is_http3:
+        fields = _as_http1(fields, body)
+    fields = _with_host(fields, encode(copy.authority), insert=True)
+    if copy.headers:
+        fields = apply_operations(fields, copy.headers)
+    return ShadowRequest(
+        scheme=endpoint.scheme or flow.request.scheme,
+        address=endpoint.address,
+        port=endpoint.port,
+        sni=copy.sni,
+        method=data.method,
+        target=data.path,
+        headers=fields,
+    )
+
+
+def _decode(raw: bytes) -> str:
+    """Text that `encode` turns into the same bytes again, also where they are not UTF-8."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _authority(request: http.Request, fields: HeaderFields) -> str:
+    if (request.is_http2 or request.is_http3) and request.data.authority:
+        return _decode(request.data.authority)
+    for name, value in fields:
+        if name.lower() == b"host":
+            return _decode(value)
+    return _decode(request.data.authority)
+
+
+def _written_port(authority: str) -> int | None:
+    text = split_authority(authority)[1].removeprefix(":")
+    # isdecimal alone would take digits of other scripts, which int() reads too.
+    return int(text) if text.isascii() and text.isdecimal() and int(text) < 65536 else None
+
+
+def _with_host(fields: HeaderFields, authority: bytes, *, insert: bool) -> HeaderFields:
+    """Header lines with every Host's value replaced; with `insert`, put first where there is none."""
+    found = False
+    changed = []
+    for name, value in fields:
+        if len(name) == 4 and name.lower() == b"host":
+            found = True
+            changed.append((name, authority))
+        else:
+            changed.append((name, value))
+    if insert and not found:
+        changed.insert(0, (b"Host", authority))
+    return tuple(changed)
+
+
+def _as_http1(fields: HeaderFields, body: bytes) -> HeaderFields:
+    """Header lines of an HTTP/2 request as mitmproxy writes them to an HTTP/1 server.
+
+    Cookie crumbs are joined (RFC 9113 8.2.3), and a body that HTTP/2 frames carried gets a length.
+    """
+    cookies = [value for name, value in fields if name.lower() == b"cookie"]
+    if len(cookies) > 1:
+        joined = (b"cookie", b"; ".join(cookies))
+        first = next(i for i, (name, _) in enumerate(fields) if name.lower() == b"cookie")
+        fields = (
+            *fields[:first],
+            joined,
+            *(field for field in fields[first:] if field[0].lower() != b"cookie"),
+        )
+    framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields)
+    return fields if framed or not body else (*fields, (b"content-length", b"%d" % len(body)))
+
+
+def _hostport(address: str, port: int) -> bytes:
+    host = f"[{address}]" if ":" in address else address
+    return f"{host}:{port}".encode()

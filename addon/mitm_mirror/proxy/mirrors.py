@@ -1,0 +1,163 @@
+"""Takes the copies of a routed request, has them sent, and accounts for each of them."""
+
+import logging
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mitmproxy import http
+
+from mitm_mirror.observe.ledger import Ledger, MirrorKey, OpenPair
+from mitm_mirror.observe.record import AccessRecord, pick_headers
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.proxy.exchange import Exchange, endpoint_of
+from mitm_mirror.proxy.flows import copy_request
+from mitm_mirror.routing.decision import Forward, MirrorCopy, Target
+from mitm_mirror.shadow.ending import Ending
+from mitm_mirror.shadow.message import ShadowRequest
+from mitm_mirror.shadow.pool import ShadowPool
+
+logger = logging.getLogger(__name__)
+
+FLOW_OUTCOMES = "mirror_outcomes"
+"""Flow metadata: how each shadow of the flow ended, by cluster name. `~meta mirror` finds such flows."""
+
+
+@dataclass(slots=True)
+class Shadow:
+    """One (matched request, mirror policy) pair from its opening to its end."""
+
+    pair: OpenPair
+    copy: MirrorCopy
+    exchange: Exchange
+    flow: "weakref.ref[http.HTTPFlow]"
+    """Weak: a shadow that waits must not keep a flow that the view has dropped."""
+    id: str
+    submitted: float
+    """UNIX seconds."""
+    request: ShadowRequest | None = None
+    body_bytes: int | None = None
+
+
+class Mirrors:
+    """All mirroring of one addon instance. For mitmproxy's event loop only."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        write_record: Callable[[AccessRecord], None],
+        is_own_address: Callable[[str, int], bool],
+    ) -> None:
+        self.ledger = ledger
+        self.paused = False
+        self.pool: ShadowPool[Shadow] | None = None
+        """None before the first configuration and after the drain."""
+        self.timeout_s = 0.0
+        self.body_limit_bytes = 0
+        self._write_record = write_record
+        self._is_own_address = is_own_address
+
+    def mirror(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
+        """Opens a pair for every mirror of the route, and sends a shadow where one is due.
+
+        Call it when the request is complete. Every pair that is opened ends, whatever goes wrong.
+        """
+        body = _body_of(flow, exchange)
+        for copy in forward.mirrors:
+            rule = forward.rule
+            pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
+            shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time())
+            try:
+                self._send(flow, shadow, body)
+            except Exception as error:
+                # Ours, not the mirror's. The pair must end, and the hook's guard reports the bug.
+                if pair.outcome is None:
+                    self._end(shadow, Outcome.PROTOCOL_ERROR, f"internal error: {type(error).__name__}")
+                raise
+
+    def on_end(self, ending: Ending[Shadow]) -> None:
+        """What the pool calls, once for each shadow that was submitted."""
+        self._end(ending.token, ending.outcome, ending.error, ending)
+
+    def _send(self, flow: http.HTTPFlow, shadow: Shadow, body: bytes | None) -> None:
+        copy = shadow.copy
+        refusal = self._refusal(flow, copy, body)
+        if refusal is not None:
+            self._end(shadow, *refusal)
+            return
+        assert copy.target is not None
+        assert body is not None
+        assert self.pool is not None
+        shadow.body_bytes = len(body)
+        shadow.request = copy_request(flow, copy, copy.target, body)
+        self.pool.submit(shadow.request, body, shadow, copy.timeout_s or self.timeout_s)
+
+    def _refusal(
+        self, flow: http.HTTPFlow, copy: MirrorCopy, body: bytes | None
+    ) -> tuple[Outcome, str] | None:
+        """Why no shadow is sent for this copy, and in which words; None where one is."""
+        if copy.outcome is not None:
+            return copy.outcome, ""
+        if self.paused:
+            return Outcome.PAUSED, ""
+        if self.pool is None:
+            return Outcome.CANCELLED, "the proxy is shutting down"
+        target = copy.target
+        if target is None:
+            return Outcome.NO_ENDPOINT, ""
+        if self._is_own_address(target.endpoint.address, target.endpoint.port):
+            return Outcome.LOOP, f"{endpoint_of(target)} is this proxy itself"
+        if body is None:
+            return Outcome.BODY_TOO_LARGE, "streamed without a copy"
+        if len(body) > self.body_limit_bytes:
+            return Outcome.BODY_TOO_LARGE, f"{len(body)} bytes, mirror_body_limit is {self.body_limit_bytes}"
+        if "upgrade" in flow.request.headers:
+            return Outcome.PROTOCOL_ERROR, "a request to upgrade the connection is not mirrored"
+        return None
+
+    def _end(
+        self, shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow] | None = None
+    ) -> None:
+        shadow.pair.close(outcome)
+        flow = shadow.flow()
+        if flow is not None:
+            flow.metadata.setdefault(FLOW_OUTCOMES, {})[shadow.copy.destination] = outcome.value
+        self._write_record(_record(shadow, outcome, error, ending))
+
+
+def _body_of(flow: http.HTTPFlow, exchange: Exchange) -> bytes | None:
+    if exchange.request_body is not None:
+        return exchange.request_body.body
+    return flow.request.raw_content
+
+
+def _record(shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow] | None) -> AccessRecord:
+    exchange, copy = shadow.exchange, shadow.copy
+    result = ending.result if ending else None
+    rule = exchange.decision.rule
+    request = shadow.request
+    target: Target | None = copy.target
+    return AccessRecord(
+        copy="shadow",
+        id=shadow.id,
+        start_time=shadow.submitted,
+        client=exchange.head.client,
+        method=exchange.head.method,
+        target=request.target if request else exchange.head.target,
+        http_version="HTTP/1.1",
+        authority=copy.authority,
+        status=result.status if result else 0,
+        request_bytes=shadow.body_bytes,
+        response_bytes=result.response_bytes if result else None,
+        duration_ms=result.duration_ms if result else None,
+        waited_ms=ending.waited_ms if ending else None,
+        destination=copy.destination,
+        endpoint=endpoint_of(target) if target else "",
+        virtual_service=rule.virtual_service,
+        route=rule.route,
+        rules_generation=exchange.generation,
+        outcome=outcome,
+        error=error,
+        headers=pick_headers(request.headers if request else exchange.head.headers),
+    )

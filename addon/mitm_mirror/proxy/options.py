@@ -1,0 +1,153 @@
+"""The addon's mitmproxy options: names, defaults, help, and their values as one typed settings value.
+
+The names are promises, see README.md. Nothing here touches `ctx`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mitmproxy import addonmanager, optmanager
+from mitmproxy.utils import human
+
+from mitm_mirror.observe.formats import FORMATS
+
+OPTION_PREFIX = "mirror_"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorSettings:
+    """The options' values, parsed. Sizes in bytes, durations in seconds."""
+
+    rules: tuple[str, ...]
+    host_suffix: str
+    access_log: str
+    access_log_format: str
+    workers: int
+    timeout_s: float
+    max_inflight: int
+    queue_bytes: int
+    body_limit_bytes: int
+    drain_timeout_s: float
+
+
+def add_options(loader: addonmanager.Loader) -> None:
+    """Declares every option of the addon."""
+    loader.add_option(
+        "mirror_rules",
+        Sequence[str],
+        [],
+        "Istio rules: files, folders (their *.yaml and *.yml, not recursive) or globs. Reloaded when they "
+        "change. Empty: the folder rules/ next to addon/, or in the working directory where the package "
+        "is installed.",
+    )
+    loader.add_option(
+        "mirror_host_suffix",
+        str,
+        "-shadow",
+        "Put into a shadow's Host before the port. Empty leaves the Host as it is, as Istio does since 1.28.",
+    )
+    loader.add_option(
+        "mirror_access_log",
+        str,
+        "",
+        "File to which a line for every primary and every shadow is appended; - is standard output.",
+    )
+    loader.add_option(
+        "mirror_access_log_format",
+        str,
+        "common",
+        "common (NCSA combined, as gunicorn prints it), envoy (Istio's default line) or json.",
+        choices=tuple(FORMATS),
+    )
+    loader.add_option(
+        "mirror_workers",
+        int,
+        1,
+        "Processes that send shadows; 0 sends from mitmproxy's own event loop (for debugging).",
+    )
+    loader.add_option(
+        "mirror_timeout",
+        str,
+        "15",
+        "Seconds until a shadow is given up, waiting included, where no rule says otherwise.",
+    )
+    loader.add_option("mirror_max_inflight", int, 1024, "Shadows in flight per worker; the excess waits.")
+    loader.add_option(
+        "mirror_queue_bytes",
+        str,
+        "64m",
+        "Memory that shadows may hold until they end; past it new ones are dropped and counted.",
+    )
+    loader.add_option(
+        "mirror_body_limit", str, "10m", "A request body above this size is not copied, and counted."
+    )
+    loader.add_option("mirror_drain_timeout", str, "5", "Seconds that shutdown waits for shadows in flight.")
+
+
+def parse_settings(options: optmanager.OptManager) -> MirrorSettings:
+    """The settings that mitmproxy's options say.
+
+    Raises ValueError that names the option, its value and what would be accepted.
+    """
+    return MirrorSettings(
+        rules=tuple(options.mirror_rules) or (default_rules(),),
+        host_suffix=_parse_suffix(options.mirror_host_suffix),
+        access_log=options.mirror_access_log,
+        access_log_format=_parse_format(options.mirror_access_log_format),
+        workers=_at_least("mirror_workers", options.mirror_workers, 0),
+        timeout_s=_parse_seconds("mirror_timeout", options.mirror_timeout),
+        max_inflight=_at_least("mirror_max_inflight", options.mirror_max_inflight, 1),
+        queue_bytes=_parse_bytes("mirror_queue_bytes", options.mirror_queue_bytes),
+        body_limit_bytes=_parse_bytes("mirror_body_limit", options.mirror_body_limit),
+        drain_timeout_s=_parse_seconds("mirror_drain_timeout", options.mirror_drain_timeout, zero_ok=True),
+    )
+
+
+def default_rules() -> str:
+    """`rules/` next to `addon/` in a checkout, else `rules/` in the working directory."""
+    checkout = Path(__file__).resolve().parents[3]
+    beside = checkout / "rules"
+    # In site-packages the same place would be somebody else's folder: addon.py tells a checkout.
+    return str(beside) if (checkout / "addon" / "addon.py").is_file() else "rules"
+
+
+def _parse_suffix(value: str) -> str:
+    if not all(c.isascii() and (c.isalnum() or c in "-._") for c in value):
+        raise ValueError(
+            f"mirror_host_suffix: {value!r}, expected letters, digits, '-', '.' and '_' only, or nothing"
+        )
+    return value
+
+
+def _parse_format(value: str) -> str:
+    # mitmproxy's `choices` are for completion only, it takes any other value too.
+    if value not in FORMATS:
+        raise ValueError(f"mirror_access_log_format: {value!r}, expected {', '.join(FORMATS)}")
+    return value
+
+
+def _parse_seconds(option: str, value: str, *, zero_ok: bool = False) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not (0 < seconds < float("inf") or (zero_ok and seconds == 0)):
+        raise ValueError(f"{option}: {value!r}, expected a number of seconds such as 5 or 0.5")
+    return seconds
+
+
+def _parse_bytes(option: str, value: str) -> int:
+    try:
+        size = human.parse_size(value)
+    except ValueError:
+        size = None
+    if size is None or size < 0:
+        raise ValueError(f"{option}: {value!r}, expected a size such as 65536, 512k or 64m")
+    return size
+
+
+def _at_least(option: str, value: int, least: int) -> int:
+    if value < least:
+        raise ValueError(f"{option}: {value}, expected {least} or more")
+    return value

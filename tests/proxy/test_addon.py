@@ -1,0 +1,435 @@
+"""The addon's hooks, on flows that no proxy is behind. What is sent is recorded, not sent."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from mitmproxy import exceptions, http
+from mitmproxy.addons import proxyserver
+from mitmproxy.proxy import server_hooks
+from mitmproxy.test import taddons, tflow
+
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.proxy.addon import UNANSWERABLE_HOST, MirrorAddon
+from mitm_mirror.proxy.mirrors import FLOW_OUTCOMES, Shadow
+from mitm_mirror.shadow.ending import Ending
+from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+
+RULES = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: httpbin, annotations: {mitm-mirror/methods: "GET,POST"}}
+spec:
+  hosts: [httpbin]
+  http:
+  - match: [{uri: {prefix: /bare}}]
+    redirect: {uri: /elsewhere}
+  - match: [{uri: {prefix: /get}}]
+    route:
+    - destination: {host: httpbin, subset: v1}
+      headers: {response: {set: {x-rule: "1"}}}
+    mirror: {host: httpbin, subset: v2}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: httpbin}
+spec:
+  host: httpbin
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: httpbin}
+spec:
+  hosts: [httpbin.default.svc.cluster.local]
+  ports: [{number: 8080, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints:
+  - {address: 127.0.0.1, ports: {http: 8001}, labels: {version: v1}}
+  - {address: 127.0.0.2, ports: {http: 8002}, labels: {version: v2}}
+"""
+V2 = "outbound|8080|v2|httpbin.default.svc.cluster.local"
+
+
+@dataclass
+class RecordingPool:
+    """Stands in for the pool: takes shadows and sends none."""
+
+    submitted: list[tuple[ShadowRequest, bytes, Shadow, float]] = field(default_factory=list)
+    error: Exception | None = None
+
+    def submit(self, request: ShadowRequest, body: bytes, token: Shadow, timeout_s: float) -> None:
+        if self.error:
+            raise self.error
+        self.submitted.append((request, body, token, timeout_s))
+
+    def drain(self, timeout_s: float) -> None:
+        pass
+
+
+@dataclass
+class Bench:
+    """A running addon and what is around it."""
+
+    addon: MirrorAddon
+    context: taddons.context
+    pool: RecordingPool
+    rules: Path
+    log: Path
+
+    async def cycle(self, flow: http.HTTPFlow, *hooks: str) -> None:
+        """Runs hooks as mitmproxy would: the addon, then what it put at the end of the chain."""
+        for hook in hooks:
+            for addon in (self.addon, self.addon._tail):
+                handler = getattr(addon, hook, None)
+                if handler is not None:
+                    handler(flow)
+
+    def records(self) -> list[dict[str, object]]:
+        assert self.addon._log is not None
+        self.addon._log.flush()
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def totals(self) -> dict[str, int]:
+        totals = self.addon.ledger.snapshot().totals
+        assert totals.opened == totals.pending + sum(totals.ended.values())
+        return {outcome.value: count for outcome, count in totals.ended.items()}
+
+
+@contextlib.asynccontextmanager
+async def running(tmp_path: Path, **options: object) -> AsyncIterator[Bench]:
+    rules, log = tmp_path / "rules.yaml", tmp_path / "access.log"
+    rules.write_text(RULES)
+    addon = MirrorAddon()
+    with taddons.context(proxyserver.Proxyserver(), loadcore=False) as context:
+        context.master.addons.add(addon)
+        context.configure(
+            addon,
+            **{
+                "mirror_rules": [str(rules)],
+                "mirror_workers": 0,
+                "mirror_access_log": str(log),
+                "mirror_access_log_format": "json",
+                **options,
+            },
+        )
+        addon.running()
+        real = addon.mirrors.pool
+        assert real is not None
+        pool = RecordingPool()
+        addon.mirrors.pool = pool  # type: ignore[assignment]  # what Mirrors uses of a pool, it has
+        yield Bench(addon, context, pool, rules, log)
+        addon.done()
+        real.drain(0)
+
+
+def make_flow(path: str = "/get", *, method: str = "GET", body: bytes = b"") -> http.HTTPFlow:
+    flow = tflow.tflow()
+    flow.request = http.Request.make(method, f"http://original.example{path}", body)
+    flow.request.headers["Host"] = "httpbin:8080"
+    return flow
+
+
+def in_loop(test: Callable[[Path], Coroutine[None, None, None]]) -> Callable[[Path], None]:
+    def run(tmp_path: Path) -> None:
+        asyncio.run(test(tmp_path))
+
+    run.__doc__ = test.__doc__
+    return run
+
+
+@in_loop
+async def test_a_matched_flow_goes_to_its_primary_and_a_copy_to_the_mirror(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST", body=b"hello")
+        await bench.cycle(flow, "requestheaders", "request")
+
+    (request, body, _, timeout_s) = bench.pool.submitted[0]
+    assert ("127.0.0.1", 8001) == (flow.request.host, flow.request.port)
+    assert "httpbin:8080" == flow.request.host_header
+    assert ("127.0.0.2", 8002, b"hello", 15.0) == (request.address, request.port, body, timeout_s)
+    assert (b"Host", b"httpbin-shadow:8080") in request.headers
+
+
+@in_loop
+async def test_both_copies_are_logged_with_one_id_and_the_flow_is_tagged(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow()
+        await bench.cycle(flow, "requestheaders", "request")
+        flow.response = http.Response.make(200, b"answer")
+        await bench.cycle(flow, "responseheaders", "response")
+        token = bench.pool.submitted[0][2]
+        result = ShadowResult(1, Outcome.OK, 418, 135, 3.5, "")
+        bench.addon.mirrors.on_end(Ending(token, Outcome.OK, result, 0.1, ""))
+        primary, shadow = bench.records()
+
+    assert "1" == flow.response.headers["x-rule"]
+    assert [("primary", flow.id, 200), ("shadow", flow.id, 418)] == [
+        (record["copy"], record["id"], record["status"]) for record in (primary, shadow)
+    ]
+    assert {V2: "ok"} == flow.metadata[FLOW_OUTCOMES]
+    assert {"ok": 1} == bench.totals()
+
+
+@in_loop
+async def test_hosts_without_rules_pass_through_untouched(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow()
+        flow.request.headers["Host"] = "elsewhere"
+        before = flow.request.get_state()
+        await bench.cycle(flow, "requestheaders", "request")
+        flow.response = http.Response.make(200)
+        await bench.cycle(flow, "responseheaders", "response")
+
+        assert before == flow.request.get_state()
+        assert [] == bench.pool.submitted
+        assert [] == bench.records()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "reason"),
+    [
+        pytest.param("/bare", 301, "redirect", id="redirect"),
+        pytest.param("/nothing", 404, "no_route", id="no route"),
+    ],
+)
+def test_an_answer_of_the_rules_is_logged_and_not_mirrored(
+    tmp_path: Path, path: str, status: int, reason: str
+) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as bench:
+            flow = make_flow(path)
+            await bench.cycle(flow, "requestheaders", "request", "responseheaders", "response")
+
+            assert flow.response is not None
+            assert status == flow.response.status_code
+            assert [reason] == [record["outcome"] for record in bench.records()]
+            assert {} == bench.totals()
+
+    asyncio.run(run())
+
+
+@in_loop
+async def test_an_answer_to_a_streamed_upload_is_a_refused_connection(tmp_path: Path) -> None:
+    """mitmproxy raises when a response is set on a request that it streams."""
+    async with running(tmp_path) as bench:
+        flow = make_flow("/nothing")
+        flow.request.stream = True
+        await bench.cycle(flow, "requestheaders", "request")
+        data = server_hooks.ServerConnectionHookData(server=flow.server_conn, client=flow.client_conn)
+        data.server.address = (flow.request.host, flow.request.port)
+        bench.addon.server_connect(data)
+
+    assert flow.response is None
+    assert UNANSWERABLE_HOST == flow.request.host
+    assert data.server.error
+    assert "stream_large_bodies" in data.server.error
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "outcome"),
+    [
+        pytest.param(
+            lambda: make_flow(method="POST", body=b"12345"),
+            {"mirror_body_limit": "4"},
+            "body_too_large",
+            id="one byte above the limit",
+        ),
+        pytest.param(lambda: make_flow(method="DELETE"), {}, "method_guarded", id="method not listed"),
+    ],
+)
+def test_a_copy_that_is_not_sent_is_counted_and_logged_by_name(
+    tmp_path: Path, make: Callable[[], http.HTTPFlow], options: dict[str, object], outcome: str
+) -> None:
+    async def run() -> None:
+        async with running(tmp_path, **options) as bench:
+            flow = make()
+            await bench.cycle(flow, "requestheaders", "request")
+
+            assert [] == bench.pool.submitted
+            assert {outcome: 1} == bench.totals()
+            assert [outcome] == [record["outcome"] for record in bench.records()]
+            assert {V2: outcome} == flow.metadata[FLOW_OUTCOMES]
+
+    asyncio.run(run())
+
+
+@in_loop
+async def test_pause_ends_mirroring_and_resume_begins_it_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        commands = bench.context.master.commands
+        commands.call("mirror.pause")
+        await bench.cycle(make_flow(), "requestheaders", "request")
+        commands.call("mirror.resume")
+        await bench.cycle(make_flow(), "requestheaders", "request")
+
+    assert {"paused": 1} == bench.totals()
+    assert 1 == len(bench.pool.submitted)
+
+
+@in_loop
+async def test_a_streamed_body_is_copied_on_its_way(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST")
+        flow.request.stream = True
+        flow.request.data.content = None
+        await bench.cycle(flow, "requestheaders")
+        assert callable(flow.request.stream)
+        passed = [*flow.request.stream(b"one"), *flow.request.stream(b"two"), *flow.request.stream(b"")]
+        await bench.cycle(flow, "request")
+
+    assert [b"one", b"two"] == passed
+    assert b"onetwo" == bench.pool.submitted[0][1]
+
+
+@in_loop
+async def test_a_body_that_was_streamed_past_us_is_named(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST")
+        await bench.cycle(flow, "requestheaders")
+        flow.request.data.content = None  # mitmproxy began to stream it half-way
+        await bench.cycle(flow, "request")
+
+    assert {"body_too_large": 1} == bench.totals()
+
+
+@in_loop
+async def test_a_request_that_a_later_addon_answers_is_not_mirrored(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow()
+        bench.addon.requestheaders(flow)
+        bench.addon.request(flow)
+        flow.response = http.Response.make(200, b"map_local")
+        bench.addon._tail.request(flow)
+
+    assert [] == bench.pool.submitted
+    assert {} == bench.totals()
+
+
+@in_loop
+async def test_what_a_later_addon_changes_is_in_the_copy(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST", body=b"before")
+        await bench.cycle(flow, "requestheaders")
+        bench.addon.request(flow)
+        flow.request.content = b"after"
+        bench.addon._tail.request(flow)
+
+    assert b"after" == bench.pool.submitted[0][1]
+
+
+@in_loop
+async def test_a_bug_of_ours_ends_the_pair_and_lets_the_flow_go_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        bench.pool.error = ZeroDivisionError("ours")
+        await bench.cycle(make_flow(), "requestheaders", "request")
+
+        assert {"protocol_error": 1} == bench.totals()
+        assert {"ZeroDivisionError in request": 1} == bench.addon.bugs.counts
+        assert ["internal error: ZeroDivisionError"] == [record["error"] for record in bench.records()]
+
+
+@in_loop
+async def test_a_mirror_that_is_this_proxy_is_a_loop(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        bench.addon.mirrors._is_own_address = lambda address, port: (address, port) == ("127.0.0.2", 8002)
+        await bench.cycle(make_flow(), "requestheaders", "request")
+
+    assert {"loop": 1} == bench.totals()
+
+
+@in_loop
+async def test_rules_that_turn_bad_are_refused_and_the_old_ones_serve_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        commands = bench.context.master.commands
+        bench.rules.write_text(RULES.replace("prefix: /get", "prefx: /get"))
+        with pytest.raises(exceptions.CommandError, match=r"rules.yaml:\d+:\d+: .*prefx"):
+            commands.call("mirror.reload")
+        flow = make_flow()
+        await bench.cycle(flow, "requestheaders", "request")
+
+    assert 8001 == flow.request.port
+    assert 1 == bench.addon.rules.refusals
+
+
+@in_loop
+async def test_deleted_rules_end_routing_and_mirroring(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        bench.rules.unlink()
+        bench.context.master.commands.call("mirror.reload")
+        flow = make_flow()
+        await bench.cycle(flow, "requestheaders", "request")
+
+    assert "original.example" == flow.request.host
+    assert [] == bench.pool.submitted
+
+
+@in_loop
+async def test_an_option_that_is_refused_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        options = bench.context.options
+        for name, value in (
+            ("mirror_rules", [str(tmp_path / "missing.yaml")]),
+            ("mirror_timeout", "soon"),
+            ("mirror_access_log", str(tmp_path / "no" / "such" / "folder" / "log")),
+            ("mirror_workers", 2),
+        ):
+            before = getattr(options, name)
+            with pytest.raises(exceptions.OptionsError, match=name if name != "mirror_rules" else "missing"):
+                options.update(**{name: value})
+            assert before == getattr(options, name)
+        flow = make_flow()
+        await bench.cycle(flow, "requestheaders", "request")
+
+    assert 8001 == flow.request.port
+    assert 1 == len(bench.pool.submitted)
+
+
+@in_loop
+async def test_options_change_while_it_runs(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        bench.context.options.update(
+            mirror_host_suffix="", mirror_timeout="0.5", mirror_access_log=str(tmp_path / "other.log")
+        )
+        await bench.cycle(make_flow(), "requestheaders", "request")
+
+    (request, _, _, timeout_s) = bench.pool.submitted[0]
+    assert (((b"Host", b"httpbin:8080"),), 0.5) == (request.headers[-1:], timeout_s)
+
+
+@in_loop
+async def test_stats_and_rules_are_tables_a_person_can_read(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        await bench.cycle(make_flow(), "requestheaders", "request")
+        bench.addon.mirrors.pool = None
+        stats = "\n".join(row[0] for row in bench.context.master.commands.call("mirror.stats"))
+        rules = "\n".join(row[0] for row in bench.context.master.commands.call("mirror.rules"))
+
+    assert "forwarded" in stats
+    assert V2 in stats
+    assert "generation 1" in rules
+    assert "httpbin" in rules
+    assert "rules.yaml:" in rules
+
+
+@in_loop
+async def test_the_server_name_of_an_https_primary_is_its_host(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        bench.rules.write_text(RULES.replace("protocol: HTTP", "protocol: HTTPS"))
+        bench.context.master.commands.call("mirror.reload")
+        flow = make_flow()
+        await bench.cycle(flow, "requestheaders", "request")
+        data = server_hooks.ServerConnectionHookData(server=flow.server_conn, client=flow.client_conn)
+        data.server.address = (flow.request.host, flow.request.port)
+        bench.addon.server_connect(data)
+        bench.addon.client_disconnected(flow.client_conn)
+
+    assert ("https", "httpbin") == (flow.request.scheme, data.server.sni)
+    assert {} == bench.addon._server_names
+    assert ("https", "httpbin") == (bench.pool.submitted[0][0].scheme, bench.pool.submitted[0][0].sni)

@@ -1,0 +1,82 @@
+"""mitmproxy's options as settings."""
+
+from pathlib import Path
+
+import pytest
+from mitmproxy import addonmanager, optmanager
+
+from mitm_mirror.proxy.options import MirrorSettings, add_options, default_rules, parse_settings
+
+
+class Master:
+    def __init__(self) -> None:
+        self.options = optmanager.OptManager()
+
+
+def parse(**values: object) -> MirrorSettings:
+    master = Master()
+    add_options(addonmanager.Loader(master))
+    master.options.update(**values)
+    return parse_settings(master.options)
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    settings = parse()
+
+    assert (
+        MirrorSettings(
+            rules=(default_rules(),),
+            host_suffix="-shadow",
+            access_log="",
+            access_log_format="common",
+            workers=1,
+            timeout_s=15.0,
+            max_inflight=1024,
+            queue_bytes=64 * 1024 * 1024,
+            body_limit_bytes=10 * 1024 * 1024,
+            drain_timeout_s=5.0,
+        )
+        == settings
+    )
+
+
+def test_default_rules_are_those_next_to_addon_in_a_checkout() -> None:
+    root = Path(__file__).resolve().parents[2]
+
+    assert str(root / "rules") == default_rules()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        pytest.param("mirror_workers", -1, id="negative count"),
+        pytest.param("mirror_max_inflight", 0, id="nothing in flight"),
+        pytest.param("mirror_timeout", "0", id="no time at all"),
+        pytest.param("mirror_timeout", "soon", id="no number"),
+        pytest.param("mirror_timeout", "nan", id="not a number"),
+        pytest.param("mirror_timeout", "inf", id="endless"),
+        pytest.param("mirror_drain_timeout", "-1", id="negative time"),
+        pytest.param("mirror_queue_bytes", "many", id="no size"),
+        pytest.param("mirror_body_limit", "", id="empty size"),
+        pytest.param("mirror_access_log_format", "apache", id="no such format"),
+        pytest.param("mirror_host_suffix", "-sha dow", id="space in a Host"),
+        pytest.param("mirror_host_suffix", "\r\nX: y", id="header injection"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_option_value_and_what_would_do(option: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{option}: .*expected "):
+        parse(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "attribute", "expected"),
+    [
+        pytest.param("mirror_timeout", "0.5", "timeout_s", 0.5, id="half a second"),
+        pytest.param("mirror_drain_timeout", "0", "drain_timeout_s", 0.0, id="no draining"),
+        pytest.param("mirror_queue_bytes", "512k", "queue_bytes", 512 * 1024, id="kibibytes"),
+        pytest.param("mirror_body_limit", "0", "body_limit_bytes", 0, id="bodies never"),
+        pytest.param("mirror_host_suffix", "", "host_suffix", "", id="no suffix"),
+    ],
+)
+def test_values_are_parsed(option: str, value: object, attribute: str, expected: object) -> None:
+    assert expected == getattr(parse(**{option: value}), attribute)
