@@ -1,0 +1,13 @@
+"""Real processes and real sockets on loopback: what the demo, the end-to-end tests and the bench run on.
+
+`process`    a child process, its output followed line by line, its end certain
+`mitmdump`   mitmdump with the addon
+`httpbin`    httpbin under gunicorn
+`backend`    a server that records the exact bytes of every request
+`client`     a client that sends exact bytes
+`load`       a client that sends many requests at once
+`rules`      rule files for two versions of one service
+
+Standard library only, and nothing here imports the package under test. Ports are always the
+system's to hand out, and a socket that was bound once is never given back before it is used.
+"""
