@@ -1,0 +1,60 @@
+"""Real mitmdump, real sockets: the scene that the end-to-end tests play in."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.backend import Backend
+from lab.mitmdump import Mitmdump, StartMitmdump
+from lab.rules import MIRROR_TO_V2, endpoints_text, write_atomically
+
+
+@pytest.fixture(scope="session")
+def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """mitmproxy's certificates: made once, as a key pair takes a while."""
+    return tmp_path_factory.mktemp("mitmproxy")
+
+
+@pytest.fixture
+def v1() -> Iterator[Backend]:
+    """The primary."""
+    with Backend("v1") as backend:
+        yield backend
+
+
+@pytest.fixture
+def v2() -> Iterator[Backend]:
+    """The mirror."""
+    with Backend("v2") as backend:
+        yield backend
+
+
+@pytest.fixture
+def rules(tmp_path: Path, v1: Backend, v2: Backend) -> Path:
+    """A folder with the task's final rules, their endpoints the two backends."""
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    write_atomically(folder / "httpbin.yaml", MIRROR_TO_V2.read_text(encoding="utf-8"))
+    write_atomically(folder / "httpbin-endpoints.yaml", endpoints_text(v1.port, v2.port))
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path, confdir: Path, rules: Path) -> Iterator[StartMitmdump]:
+    """Starts mitmdump with the addon and `rules`; ends it with the test. What it said is shown on failure."""
+    with contextlib.ExitStack() as stack:
+
+        def start_mitmdump(*, mode: str = "regular", **options: str) -> Mitmdump:
+            given = {"confdir": str(confdir), "mirror_rules": str(rules), **options}
+            mitmdump = stack.enter_context(Mitmdump(tmp_path, given, mode=mode))
+            stack.callback(lambda: print(*interesting(mitmdump.lines)[-60:], sep="\n"))  # noqa: T201 - for pytest
+            return mitmdump
+
+        yield start_mitmdump
+
+
+def interesting(lines: list[str]) -> list[str]:
+    """The log without the coming and going of connections."""
+    return [line for line in lines if not line.endswith("connect") and "server connect" not in line]
