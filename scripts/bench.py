@@ -1,0 +1,227 @@
+"""Measures what rules cost to load and to ask, and what mirroring costs the client.
+
+Absolute numbers belong to the machine and the moment. What can be compared are the ratios: both
+sides of each are measured in turns, in one run. Run it through `scripts/bench`.
+"""
+
+import argparse
+import gc
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+from lab.backend import Backend
+from lab.load import Load
+from lab.mitmdump import Mitmdump
+from lab.rules import HOST, MIRROR_TO_V2, endpoints_text
+from mitm_mirror.resources.load import load_rules
+from mitm_mirror.routing.compile import compile_table
+from mitm_mirror.routing.decision import Forward
+from mitm_mirror.routing.request import RequestHead
+from mitm_mirror.routing.table import RouteTable
+
+LOAD_LIMIT_S = 10.0
+DECIDE_LIMIT = 2.0
+"""Ten thousand services may cost a request at most twice what ten cost; their loading, ten seconds."""
+
+DOCUMENT = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: service-{number}
+spec:
+  hosts:
+  - service-{number}.example
+  http:
+  - match:
+    - uri:
+        prefix: /api/v2/
+      headers:
+        x-user:
+          exact: tester
+    route:
+    - destination:
+        host: httpbin
+        subset: v2
+  - match:
+    - uri:
+        regex: /items/[0-9]+
+    route:
+    - destination:
+        host: httpbin
+        subset: v1
+    mirror:
+      host: httpbin
+      subset: v2
+  - route:
+    - destination:
+        host: httpbin
+        subset: v1
+      weight: 80
+    - destination:
+        host: httpbin
+        subset: v2
+      weight: 20
+---
+"""
+
+
+class Limits:
+    """Which acceptance criteria did not hold."""
+
+    def __init__(self) -> None:
+        self.broken: list[str] = []
+
+    def row(self, what: str, value: str, limit: str = "", *, holds: bool = True) -> None:
+        verdict = f"  (limit {limit}: {'kept' if holds else 'NOT KEPT'})" if limit else ""
+        print(f"  {what:<58}{value:>12}{verdict}", flush=True)
+        if not holds:
+            self.broken.append(f"{what}: {value}, limit {limit}")
+
+
+def rules_folder(folder: Path, count: int) -> Path:
+    """Rules with `count` VirtualServices of three routes each, beside the task's own destinations."""
+    folder.mkdir()
+    (folder / "services.yaml").write_text("".join(DOCUMENT.format(number=n) for n in range(count)), "utf-8")
+    (folder / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text("utf-8"), "utf-8")
+    (folder / "httpbin-endpoints.yaml").write_text(endpoints_text(8001, 8002), "utf-8")
+    return folder
+
+
+def load_table(folder: Path) -> tuple[RouteTable, float]:
+    """The table of a folder of rules, and the seconds that it took to load and compile."""
+    start = time.perf_counter()
+    loaded = load_rules([str(folder)])
+    if loaded.errors:
+        raise RuntimeError("\n".join(map(str, loaded.errors[:5])))
+    table, _ = compile_table(loaded.resources)
+    return table, time.perf_counter() - start
+
+
+def request_heads(count: int) -> list[RequestHead]:
+    """Requests for every part of a rule set of `count` services, and for every route."""
+    rng = random.Random(1)
+    return [
+        RequestHead(
+            method="GET",
+            scheme="http",
+            authority=f"service-{rng.randrange(count)}.example:8080",
+            target=rng.choice([b"/api/v2/x", b"/items/123", b"/items/none?q=1", b"/"]),
+            headers=((b"Host", b"service.example"), (b"User-Agent", b"bench"), (b"X-User", b"tester")),
+            port=8080,
+            client="127.0.0.1",
+        )
+        for _ in range(1_000)
+    ]
+
+
+def decide_us(table: RouteTable, heads: Sequence[RequestHead], draw: Callable[[], float]) -> float:
+    """Microseconds a decision, over all `heads` once."""
+    start = time.perf_counter()
+    for head in heads:
+        table.decide(head, draw)
+    return (time.perf_counter() - start) / len(heads) * 1e6
+
+
+def bench_rules(folder: Path, limits: Limits) -> None:
+    print("\nRules: 10,000 VirtualServices with 3 routes each, against 10")
+    few, few_s = load_table(rules_folder(folder / "few", 10))
+    many, many_s = load_table(rules_folder(folder / "many", 10_000))
+    limits.row("load and compile, 10", f"{few_s * 1000:.1f} ms")
+    limits.row(
+        "load and compile, 10,000", f"{many_s:.2f} s", f"{LOAD_LIMIT_S:g} s", holds=many_s < LOAD_LIMIT_S
+    )
+    few_heads, many_heads = request_heads(10), request_heads(10_000)
+    for table, heads in ((few, few_heads), (many, many_heads)):
+        if not all(isinstance(table.decide(head, random.random), Forward) for head in heads):
+            raise RuntimeError("a request was not routed, so its decision is not what is to be measured")
+    gc.collect()
+    turns = [
+        (decide_us(few, few_heads, random.random), decide_us(many, many_heads, random.random))
+        for _ in range(50)
+    ]
+    few_us, many_us = median(turn[0] for turn in turns), median(turn[1] for turn in turns)
+    limits.row("one decision, 10", f"{few_us:.2f} us")
+    limits.row("one decision, 10,000", f"{many_us:.2f} us")
+    ratio = median(many / few for few, many in turns)
+    limits.row("ratio, median of 50 turns", f"{ratio:.2f}", f"{DECIDE_LIMIT:g}", holds=ratio <= DECIDE_LIMIT)
+
+
+def bench_throughput(folder: Path, limits: Limits, *, turns: int, requests: int) -> None:
+    """Requests a second through plain mitmdump, and through the addon with everything mirrored."""
+    print(
+        f"\nThroughput: {turns} turns of {requests} requests at concurrency 32, plain and with 100 % mirrored"
+    )
+    rules = folder / "task"
+    rules.mkdir()
+    with Backend("v1", keep_requests=False) as v1, Backend("v2", keep_requests=False) as v2:
+        (rules / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text("utf-8"), "utf-8")
+        (rules / "httpbin-endpoints.yaml").write_text(endpoints_text(v1.port, v2.port), "utf-8")
+        with (
+            Mitmdump(folder, addon=None, mode=f"reverse:http://127.0.0.1:{v1.port}") as plain,
+            Mitmdump(
+                folder, {"mirror_rules": str(rules)}, mode=f"reverse:http://127.0.0.1:{v1.port}"
+            ) as addon,
+        ):
+            results: list[tuple[float, float, float, float]] = []
+            for turn in range(turns + 1):
+                plain_rate, plain_ms = measure(plain, requests)
+                addon_rate, addon_ms = measure(addon, requests)
+                # The mirror's rest must not run into the next turn.
+                v2.wait_for_count(requests * (turn + 1))
+                if turn:  # the first one warms up
+                    results.append((plain_rate, addon_rate, plain_ms, addon_ms))
+            addon.stop()
+            totals = addon.totals()
+    rows = list(zip(*results, strict=True))
+    limits.row("plain, median", f"{median(rows[0]):.0f} /s")
+    limits.row("addon with 100 % mirroring, median", f"{median(rows[1]):.0f} /s")
+    ratios = sorted(addon_rate / plain_rate for plain_rate, addon_rate, _, _ in results)
+    limits.row("throughput ratio, median (lowest, highest turn)", f"{median(ratios):.2f}")
+    limits.row("", f"{ratios[0]:.2f} - {ratios[-1]:.2f}")
+    limits.row("plain, median of the turns' median durations", f"{median(rows[2]):.1f} ms")
+    limits.row("addon, likewise", f"{median(rows[3]):.1f} ms")
+    expected = requests * (turns + 1)
+    complete = totals == {"shadows": expected, "ok": expected, "pending": 0}
+    limits.row("shadows that v2 answered", str(totals.get("ok", 0)), f"all {expected}", holds=complete)
+
+
+def measure(proxy: Mitmdump, requests: int) -> tuple[float, float]:
+    """Requests a second, and the median duration in milliseconds, of one load."""
+    request = f"GET /get HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    result = Load(proxy.port, request, concurrency=32, total=requests).join()
+    if result.errors or result.statuses != {200: requests}:
+        raise RuntimeError(f"not every request was answered: {result.statuses}, {result.errors[:3]}")
+    return result.rate, median(result.durations_ms)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="Measures the addon, as ratios in one run."
+    )
+    parser.add_argument(
+        "--turns", type=int, default=5, help="how often both proxies are measured (default: 5)"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=2_000, help="requests a turn and proxy (default: 2000)"
+    )
+    parser.add_argument("--only", choices=["rules", "throughput"], help="one part only")
+    arguments = parser.parse_args()
+    limits = Limits()
+    with tempfile.TemporaryDirectory(prefix="mitm-mirror-bench-") as name:
+        folder = Path(name)
+        if arguments.only != "throughput":
+            bench_rules(folder, limits)
+        if arguments.only != "rules":
+            bench_throughput(folder, limits, turns=arguments.turns, requests=arguments.requests)
+    for broken in limits.broken:
+        print(f"\nlimit not kept: {broken}")
+    return 1 if limits.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
