@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from mitm_mirror import __version__
@@ -63,8 +62,7 @@ def _check(paths: Sequence[str]) -> int:
     # Imported here: the other commands answer without the models' half a tenth of a second.
     from mitm_mirror.resources.files import find_files
     from mitm_mirror.resources.issue import Severity
-    from mitm_mirror.resources.load import load_rules, sort_issues
-    from mitm_mirror.routing.compile import compile_table
+    from mitm_mirror.rule_set import counted, load_rule_set
 
     missing = [
         issue
@@ -76,23 +74,10 @@ def _check(paths: Sequence[str]) -> int:
     if missing:
         return EXIT_USAGE
 
-    loaded = load_rules(paths)
-    issues = loaded.issues
-    if not loaded.errors:
-        _, found = compile_table(loaded.resources)
-        issues = sort_issues((*issues, *found), loaded.files)
-    for issue in issues:
-        severity = "" if issue.severity is Severity.ERROR else f"{issue.severity.name.lower()}: "
-        print(replace(issue, message=severity + issue.message))
-    counts = [
-        sum(issue.severity is severity for issue in issues) for severity in (Severity.ERROR, Severity.WARNING)
-    ]
-    print(_summary(len(loaded.files), *counts), file=sys.stderr)
-    return EXIT_ERRORS if counts[0] else EXIT_OK
-
-
-def _summary(files: int, errors: int, warnings: int) -> str:
-    def counted(noun: str, count: int) -> str:
-        return f"{count} {noun}{'' if count == 1 else 's'}"
-
-    return f"{counted('file', files)}: {counted('error', errors)}, {counted('warning', warnings)}"
+    rule_set = load_rule_set(paths)
+    for issue in rule_set.issues:
+        print(issue)
+    files, errors = counted("file", len(rule_set.files)), counted("error", len(rule_set.errors))
+    warnings = sum(issue.severity is Severity.WARNING for issue in rule_set.issues)
+    print(f"{files}: {errors}, {counted('warning', warnings)}", file=sys.stderr)
+    return EXIT_ERRORS if rule_set.errors else EXIT_OK

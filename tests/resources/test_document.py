@@ -83,34 +83,34 @@ items:
     [
         pytest.param(
             "apiVersion: apps/v1\nkind: Deployment",
-            ("NOTICE", "2:1: kind: Deployment (apps/v1) is passed over"),
+            ("NOTICE", "2:1: kind: notice: Deployment (apps/v1) is passed over"),
             id="kubernetes",
         ),
         pytest.param(
             "apiVersion: v1\nkind: Service",
-            ("NOTICE", "2:1: kind: Service (v1) is passed over"),
+            ("NOTICE", "2:1: kind: notice: Service (v1) is passed over"),
             id="kubernetes core",
         ),
         pytest.param(
             "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute",
-            ("NOTICE", "2:1: kind: HTTPRoute (gateway.networking.k8s.io/v1) is passed over"),
+            ("NOTICE", "2:1: kind: notice: HTTPRoute (gateway.networking.k8s.io/v1) is passed over"),
             id="gateway api",
         ),
         pytest.param(
             "apiVersion: networking.istio.io/v1\nkind: Gateway",
-            ("WARNING", "2:1: kind: Gateway (networking.istio.io/v1) is not acted on, only VirtualService, "
+            ("WARNING", "2:1: kind: warning: Gateway (networking.istio.io/v1) is not acted on, only VirtualService, "
              "DestinationRule, ServiceEntry, WorkloadEntry are"),
             id="istio networking",
         ),
         pytest.param(
             "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy",
-            ("WARNING", "2:1: kind: AuthorizationPolicy (security.istio.io/v1) is not acted on, only VirtualService, "
+            ("WARNING", "2:1: kind: warning: AuthorizationPolicy (security.istio.io/v1) is not acted on, only VirtualService, "
              "DestinationRule, ServiceEntry, WorkloadEntry are"),
             id="istio security",
         ),
         pytest.param(
             "apiVersion: gateway.solo.io/v1\nkind: VirtualService",
-            ("WARNING", "1:1: apiVersion: gateway.solo.io/v1 is not Istio's, so this VirtualService is not acted on; "
+            ("WARNING", "1:1: apiVersion: warning: gateway.solo.io/v1 is not Istio's, so this VirtualService is not acted on; "
              "Istio's is networking.istio.io/v1"),
             id="another project's kind",
         ),

@@ -35,7 +35,7 @@ def warned() -> Warned:
 
     def issues_of(text: str) -> list[str]:
         _, issues = compile_table(load_text(text, "rules.yaml").resources)
-        return [f"{issue.severity.name} {issue}" for issue in issues]
+        return [str(issue) for issue in issues]
 
     return issues_of
 

@@ -261,8 +261,8 @@ def test_direct_responses(rules, http, head, draws, body, operations, content, h
         pytest.param(
             f"  - {V1}\n  - {V2}\n  - {V2}",
             [
-                "WARNING rules.yaml:29:5: http[1]: never reached: http[0] before it matches every request",
-                "WARNING rules.yaml:30:5: http[2]: never reached: http[0] before it matches every request",
+                "rules.yaml:29:5: http[1]: warning: never reached: http[0] before it matches every request",
+                "rules.yaml:30:5: http[2]: warning: never reached: http[0] before it matches every request",
             ],
             id="behind a catch-all",
         ),
@@ -270,7 +270,7 @@ def test_direct_responses(rules, http, head, draws, body, operations, content, h
             "  - route: [{destination: {host: httpbin, subset: v3}}]",
             [
                 (
-                    "WARNING rules.yaml:28:43: http[0].route[0].destination.subset: "
+                    "rules.yaml:28:43: http[0].route[0].destination.subset: warning: "
                     "no DestinationRule for httpbin.default.svc.cluster.local defines subset v3; "
                     "known are v1, v2; "
                     "requests for it are answered 503"
@@ -282,7 +282,7 @@ def test_direct_responses(rules, http, head, draws, body, operations, content, h
             f"  - {V1}\n    mirror: {{host: nobody}}",
             [
                 (
-                    "WARNING rules.yaml:29:14: http[0].mirror.host: no ServiceEntry "
+                    "rules.yaml:29:14: http[0].mirror.host: warning: no ServiceEntry "
                     "defines host nobody.default.svc.cluster.local; its shadows end as no_endpoint"
                 )
             ],
@@ -292,7 +292,7 @@ def test_direct_responses(rules, http, head, draws, body, operations, content, h
             "  - route: [{destination: {host: httpbin, port: {number: 81}}}]",
             [
                 (
-                    "WARNING rules.yaml:28:50: http[0].route[0].destination.port.number: "
+                    "rules.yaml:28:50: http[0].route[0].destination.port.number: warning: "
                     "httpbin.default.svc.cluster.local has no port 81; "
                     "its ports are 80; requests for it are answered 503"
                 )
@@ -303,7 +303,7 @@ def test_direct_responses(rules, http, head, draws, body, operations, content, h
             f"  - {V1}\n    mirror: {{host: httpbin, subset: v1}}",
             [
                 (
-                    "WARNING rules.yaml:29:5: http[0].mirror: "
+                    "rules.yaml:29:5: http[0].mirror: warning: "
                     "mirrors to the route's own destination, which gets these requests twice"
                 )
             ],
@@ -311,19 +311,19 @@ def test_direct_responses(rules, http, head, draws, body, operations, content, h
         ),
         pytest.param(
             f"  - {V1}\n    mirror: {{host: httpbin, subset: v2}}\n    mirrorPercentage: {{value: 0}}",
-            [("WARNING rules.yaml:30:24: http[0].mirrorPercentage.value: 0 copies no request")],
+            [("rules.yaml:30:24: http[0].mirrorPercentage.value: warning: 0 copies no request")],
             id="a mirror for nobody",
         ),
         pytest.param(
             f"  - {V1}\n    mirrors: [{{destination: {{host: httpbin}}, percentage: {{value: 0}}}}]",
-            [("WARNING rules.yaml:29:59: http[0].mirrors[0].percentage.value: 0 copies no request")],
+            [("rules.yaml:29:59: http[0].mirrors[0].percentage.value: warning: 0 copies no request")],
             id="one of several mirrors for nobody",
         ),
         pytest.param(
             "  - route: [{destination: {host: httpbin, subset: v1}, weight: 0}]",
             [
                 (
-                    "WARNING rules.yaml:28:56: http[0].route[0].weight: "
+                    "rules.yaml:28:56: http[0].route[0].weight: warning: "
                     "a single destination takes every request, also with weight 0"
                 )
             ],
@@ -332,7 +332,7 @@ def test_direct_responses(rules, http, head, draws, body, operations, content, h
         pytest.param(
             f"  - {V1}\n    rewrite: {{uriRegexRewrite: {{match: '" + "a{1000}" * 40 + "', rewrite: b}}",
             [
-                "ERROR rules.yaml:29:15: http[0].rewrite.uriRegexRewrite: "
+                "rules.yaml:29:15: http[0].rewrite.uriRegexRewrite: "
                 + repr("a{1000}" * 8 + "a...")
                 + " is too large: 40004 RE2 instructions, expected at most 32768"
             ],
@@ -340,13 +340,13 @@ def test_direct_responses(rules, http, head, draws, body, operations, content, h
         ),
         pytest.param(
             f"  - {V1}\n    mirror: {{host: httpbin, subset: v2}}\n    mirrorPercent: 0",
-            ["WARNING rules.yaml:30:5: http[0].mirrorPercent: 0 copies no request"],
+            ["rules.yaml:30:5: http[0].mirrorPercent: warning: 0 copies no request"],
             id="a mirror for nobody, deprecated field",
         ),
         pytest.param(
             "  - match: [{uri: {regex: '" + "a{1000}" * 40 + f"'}}}}]\n    {V1}",
             [
-                "ERROR rules.yaml:28:20: http[0].match[0].uri.regex: "
+                "rules.yaml:28:20: http[0].match[0].uri.regex: "
                 + repr("a{1000}" * 8 + "a...")
                 + " is too large: 40004 RE2 instructions, expected at most 32768"
             ],

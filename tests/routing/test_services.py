@@ -223,7 +223,7 @@ def test_of_two_namespaces_the_first_wins(endpoint, warned) -> None:
     assert {endpoint("host: b", text, chance)[0] for chance in (0.0, 0.9)} == {"10.0.0.1"}
     assert warned(text) == [
         (
-            "WARNING rules.yaml:12:16: ServiceEntry two/x: spec.hosts[0]: "
+            "rules.yaml:12:16: ServiceEntry two/x: spec.hosts[0]: warning: "
             "host b is used as namespace one defines it, "
             "not as here"
         )

@@ -71,7 +71,7 @@ def test_of_two_for_one_host_the_first_wins_whole(rules, head, draws, warned) ->
     assert bodies == {"a.example.com": b"first", "b.example.com": b"second"}
     assert warned(text) == [
         (
-            "WARNING rules.yaml:15:26: VirtualService default/second: spec.hosts[1]: "
+            "rules.yaml:15:26: VirtualService default/second: spec.hosts[1]: warning: "
             "host a.example.com belongs to "
             "VirtualService default/first (rules.yaml:7); its rules are used, not these"
         )
@@ -95,7 +95,7 @@ def test_of_two_short_names_the_first_gets_the_bare_one(rules, head, draws, warn
     assert bodies == [b"first", b"full", b"first", b"second"]
     assert warned(text) == [
         (
-            "WARNING rules.yaml:23:11: VirtualService test/second: spec.hosts[0]: "
+            "rules.yaml:23:11: VirtualService test/second: spec.hosts[0]: warning: "
             "requests for reviews alone go by "
             "VirtualService prod/first; this one answers for reviews.test.svc.cluster.local"
         )

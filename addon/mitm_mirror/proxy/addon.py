@@ -81,6 +81,8 @@ class MirrorAddon:
             # ours. An ERROR record stops the start as well, and says only what a person needs.
             for line in str(error).splitlines():
                 logger.error("%s", line)  # noqa: TRY400  (no traceback, that is the point)
+            if isinstance(error, RulesRefusedError) and not ctx.options.mirror_rules:
+                logger.info("mirror: these are the default rules; name others with --set mirror_rules=PATH")
             return
         if log is not self._log and self._log is not None:
             self._log.close()
@@ -100,13 +102,13 @@ class MirrorAddon:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response or flow.error:
             return
-        rule_set = self.rules.current
+        rules = self.rules.current
         head = read_head(flow)
-        decision = rule_set.table.decide(head, random.random)
+        decision = rules.rule_set.table.decide(head, random.random)
         if isinstance(decision, PassThrough):
             self.exchanges.pop(flow, None)  # of the same flow before it was replayed
             return
-        self.exchanges[flow] = Exchange(head, decision, rule_set.generation)
+        self.exchanges[flow] = Exchange(head, decision, rules.generation)
         if isinstance(decision, Forward):
             self.ledger.count_forwarded()
             apply_forward(flow, decision)
@@ -191,7 +193,7 @@ class MirrorAddon:
 
     def _prepare_proxy(self) -> None:
         """Sets what mitmproxy needs for routing by rules, and says so."""
-        if not self.rules.current.table.virtual_service_count:
+        if not self.rules.current.rule_set.table.virtual_service_count:
             return
         wanted = {"keep_host_header": True, "connection_strategy": "lazy"}
         changed = {name: value for name, value in wanted.items() if getattr(ctx.options, name) != value}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 from mitmproxy import command, exceptions, types
 
 from mitm_mirror.observe.ledger import render_table
-from mitm_mirror.proxy.rules import RulesRefusedError
+from mitm_mirror.proxy.rules import RulesRefusedError, ServedRules
 
 if TYPE_CHECKING:
     from mitm_mirror.proxy.addon import MirrorAddon
@@ -26,17 +26,16 @@ class MirrorCommands:
     def reload(self) -> types.Data:
         """Load the rules again now. A set with an error is refused, and the last good one goes on."""
         try:
-            rule_set = self._addon.rules.reload()
+            served = self._addon.rules.reload()
         except RulesRefusedError as error:
             raise exceptions.CommandError(str(error)) from error
-        return _rows(f"generation {rule_set.generation}: {rule_set.summary}")
+        return _rows(_heading(served))
 
     @command.command("mirror.rules")
     def rules(self) -> types.Data:
         """Show the rules that are served: hosts, routes, destinations, endpoints and mirrors."""
-        rule_set = self._addon.rules.current
-        header = f"generation {rule_set.generation}: {rule_set.summary}"
-        return _rows(header, *map(str, rule_set.issues), rule_set.table.describe())
+        served = self._addon.rules.current
+        return _rows(_heading(served), *map(str, served.rule_set.issues), served.rule_set.table.describe())
 
     @command.command("mirror.stats")
     def stats(self) -> types.Data:
@@ -66,6 +65,10 @@ class MirrorCommands:
         """Send shadows again after mirror.pause."""
         self._addon.mirrors.paused = False
         logger.info("mirror: resumed")
+
+
+def _heading(served: ServedRules) -> str:
+    return f"generation {served.generation}: {served.rule_set.summary}"
 
 
 def _rows(*texts: str) -> types.Data:

@@ -3,14 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mitm_mirror.proxy.watch import Fingerprint, fingerprint, watch_rules
 from mitm_mirror.resources.issue import Issue, Severity
-from mitm_mirror.resources.load import load_rules
-from mitm_mirror.resources.resource import Resources
-from mitm_mirror.routing.compile import compile_table
-from mitm_mirror.routing.table import RouteTable
+from mitm_mirror.rule_set import EMPTY_RULE_SET, RuleSet, counted, load_rule_set
 
 logger = logging.getLogger(__name__)
 
@@ -22,65 +19,34 @@ _LOG_LEVELS = {
 
 
 @dataclass(frozen=True, slots=True)
-class RuleSet:
-    """A compiled rule set. A request is served by one of these from beginning to end."""
+class ServedRules:
+    """A rule set as it is served. A request is served by one of these from beginning to end."""
 
     generation: int
-    """1 for the set that the addon started with, one more for each that replaced it; 0 before it serves."""
-    table: RouteTable
-    issues: tuple[Issue, ...]
-    """Warnings and notices; a set with an error never comes to stand."""
-    fingerprint: Fingerprint
-    """Of the files as they were just before they were read."""
-    summary: str
-    """`2 VirtualServices, 1 DestinationRule, ... from 3 files`."""
+    """1 for the set that the addon started with, one more for each that replaced it."""
+    rule_set: RuleSet
+    """Without errors."""
 
 
 class RulesRefusedError(ValueError):
-    """The rule files have an error; `issues` holds all of them, warnings included."""
+    """The rule files have an error; `rule_set` has all issues, warnings included."""
 
-    def __init__(self, issues: tuple[Issue, ...]) -> None:
-        errors = [issue for issue in issues if issue.severity is Severity.ERROR]
-        super().__init__("\n".join(map(str, errors)))
-        self.issues = issues
-        self.errors = errors
-
-
-def load_rule_set(paths: Sequence[str], *, host_suffix: str, missing_ok: bool) -> RuleSet:
-    """The rule set that the files at `paths` say.
-
-    With `missing_ok` a path that names nothing is a warning: rules that were deleted are no rules.
-    Raises RulesRefusedError where any file has an error.
-    """
-    before = fingerprint(paths)
-    loaded = load_rules(paths, missing_ok=missing_ok)
-    if loaded.errors:
-        raise RulesRefusedError(loaded.issues)
-    resources = loaded.resources
-    table, compile_issues = compile_table(resources, host_suffix=host_suffix)
-    issues = loaded.issues + compile_issues
-    if any(issue.severity is Severity.ERROR for issue in compile_issues):
-        raise RulesRefusedError(issues)
-    counts = (
-        ("VirtualService", len(resources.virtual_services)),
-        ("DestinationRule", len(resources.destination_rules)),
-        ("ServiceEntry", len(resources.service_entries)),
-        ("WorkloadEntry", len(resources.workload_entries)),
-    )
-    kinds = ", ".join(_counted(kind, count) for kind, count in counts if count) or "no rules"
-    summary = f"{kinds} from {_counted('file', len(loaded.files))}"
-    return RuleSet(0, table, issues, before, summary)
+    def __init__(self, rule_set: RuleSet) -> None:
+        super().__init__("\n".join(map(str, rule_set.errors)))
+        self.rule_set = rule_set
 
 
 class RuleKeeper:
     """Holds the rule set that is served. Reading `current` is all that a request does here."""
 
     def __init__(self) -> None:
-        self.current = RuleSet(0, compile_table(Resources())[0], (), (), "no rules")
+        self.current = ServedRules(0, EMPTY_RULE_SET)
         self.refusals = 0
         """How many times a changed rule set was refused."""
         self._paths: tuple[str, ...] = ()
         self._host_suffix = ""
+        self._known: Fingerprint = ()
+        """Of the files just before they were last read."""
         self._watch: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._on_loaded: Callable[[], None] = lambda: None
@@ -90,25 +56,26 @@ class RuleKeeper:
 
         Raises RulesRefusedError, and then nothing has changed.
         """
-        rule_set = load_rule_set(paths, host_suffix=host_suffix, missing_ok=False)
+        known = fingerprint(paths)
+        rule_set = load_rule_set(paths, host_suffix=host_suffix)
+        if rule_set.errors:
+            raise RulesRefusedError(rule_set)
         moved = paths != self._paths
-        self._paths, self._host_suffix = paths, host_suffix
+        self._paths, self._host_suffix, self._known = paths, host_suffix, known
         self._serve(rule_set)
         if moved and self._watch is not None:
             self.stop_watching()
             self.start_watching(self._on_loaded)
 
-    def reload(self) -> RuleSet:
+    def reload(self) -> ServedRules:
         """Loads the same paths again, and serves what they say now.
 
         Raises RulesRefusedError, and then the last good set goes on serving.
         """
-        try:
-            rule_set = self._load()
-        except RulesRefusedError as refused:
-            self._refuse(refused)
-            raise
-        self._serve(rule_set)
+        rule_set = self._load()
+        self._serve_or_refuse(rule_set)
+        if rule_set.errors:
+            raise RulesRefusedError(rule_set)
         return self.current
 
     def start_watching(self, on_loaded: Callable[[], None]) -> None:
@@ -116,7 +83,7 @@ class RuleKeeper:
         self._on_loaded = on_loaded
         self._stop = asyncio.Event()
         self._watch = asyncio.create_task(
-            watch_rules(self._paths, self.current.fingerprint, self._reload_in_thread, self._stop),
+            watch_rules(self._paths, self._known, self._reload_in_thread, self._stop),
             name="mirror: rules watcher",
         )
         self._watch.add_done_callback(_report_crash)
@@ -124,39 +91,37 @@ class RuleKeeper:
     def stop_watching(self) -> None:
         """Ends the watch; its thread notices within milliseconds."""
         self._stop.set()
-        self._watch = None
 
     async def _reload_in_thread(self) -> None:
         # A large rule set takes seconds to parse; requests go on meanwhile.
         stop = self._stop
-        try:
-            rule_set = await asyncio.to_thread(self._load)
-        except RulesRefusedError as refused:
-            self._refuse(refused)
-            return
+        rule_set = await asyncio.to_thread(self._load)
         if not stop.is_set():
-            self._serve(rule_set)
+            self._serve_or_refuse(rule_set)
 
     def _load(self) -> RuleSet:
         # Deleted rules are no rules: that is how routing is ended. At start-up they are a typo.
         return load_rule_set(self._paths, host_suffix=self._host_suffix, missing_ok=True)
 
-    def _serve(self, loaded: RuleSet) -> None:
-        # Numbered here and not where it is loaded, which may be in a thread.
-        self.current = rule_set = replace(loaded, generation=self.current.generation + 1)
-        _log_issues(rule_set.issues)
-        verb = "loaded" if rule_set.generation == 1 else "reloaded"
-        logger.info("mirror: rules %s (generation %d): %s", verb, rule_set.generation, rule_set.summary)
-        self._on_loaded()
-
-    def _refuse(self, refused: RulesRefusedError) -> None:
+    def _serve_or_refuse(self, rule_set: RuleSet) -> None:
+        if not rule_set.errors:
+            self._serve(rule_set)
+            return
         self.refusals += 1
-        _log_issues(refused.issues)
+        _log_issues(rule_set.issues)
         logger.warning(
             "mirror: rules refused, generation %d goes on serving: %s",
             self.current.generation,
-            _counted("error", len(refused.errors)),
+            counted("error", len(rule_set.errors)),
         )
+
+    def _serve(self, rule_set: RuleSet) -> None:
+        generation = self.current.generation + 1
+        self.current = ServedRules(generation, rule_set)
+        _log_issues(rule_set.issues)
+        verb = "loaded" if generation == 1 else "reloaded"
+        logger.info("mirror: rules %s (generation %d): %s", verb, generation, rule_set.summary)
+        self._on_loaded()
 
 
 def _log_issues(issues: Sequence[Issue]) -> None:
@@ -167,9 +132,3 @@ def _log_issues(issues: Sequence[Issue]) -> None:
 def _report_crash(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.error("mirror: rule files are no longer watched, use mirror.reload", exc_info=error)
-
-
-def _counted(noun: str, count: int) -> str:
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import watchfiles
 
-from mitm_mirror.resources.files import find_files
-from mitm_mirror.resources.issue import Severity
+from mitm_mirror.resources.load import list_rule_files
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ Fingerprint = tuple[tuple[str, str, int, int, int, int], ...]
 def fingerprint(paths: Sequence[str]) -> Fingerprint:
     """What tells one state of the rule files from another; a file that is gone is left out."""
     entries = []
-    for path in _files(paths):
+    for path in list_rule_files(paths):
         try:
             stat = path.stat()
         except OSError:
@@ -82,7 +81,7 @@ def watched_folders(paths: Sequence[str]) -> tuple[str, ...]:
             path = path.parent
         for place in (path, path.resolve()):
             folders |= {_nearest_folder(place), _nearest_folder(place.parent)}
-    folders |= {file.resolve().parent for file in _files(paths)}
+    folders |= {file.resolve().parent for file in list_rule_files(paths)}
     return tuple(sorted(map(str, folders)))
 
 
@@ -90,7 +89,3 @@ def _nearest_folder(path: Path) -> Path:
     while not path.is_dir():
         path = path.parent
     return path
-
-
-def _files(paths: Sequence[str]) -> list[Path]:
-    return find_files(paths, missing=Severity.WARNING)[0]  # its issues are the loader's to tell

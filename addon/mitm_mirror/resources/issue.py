@@ -30,4 +30,5 @@ class Issue:
 
     def __str__(self) -> str:
         path = f"{self.path}: " if self.path else ""
-        return f"{self.file}:{self.line}:{self.column}: {path}{self.message}"
+        word = "" if self.severity is Severity.ERROR else f"{self.severity.name.lower()}: "
+        return f"{self.file}:{self.line}:{self.column}: {path}{word}{self.message}"

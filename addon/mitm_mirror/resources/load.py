@@ -46,7 +46,7 @@ def load_rules(paths: Sequence[str], *, missing_ok: bool = False) -> Loaded:
     """
     files, issues = find_files(paths, missing=Severity.WARNING if missing_ok else Severity.ERROR)
     resources: list[Resource[Any]] = []
-    with _collector_paused():
+    with collector_paused():
         for file in files:
             text = read_text(file)
             if isinstance(text, Issue):
@@ -120,9 +120,9 @@ def _without_duplicates(resources: Iterable[Resource[Any]], issues: list[Issue])
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """No garbage collection meanwhile: nothing that is read here has cycles, and the collector's passes
-    over a large rule set's objects take as long as the reading itself."""
+def collector_paused() -> Iterator[None]:
+    """No garbage collection meanwhile: nothing that rules are made of has cycles, and the collector's
+    passes over a large rule set's objects take as long as the work itself."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -20,6 +20,10 @@ def _beyond_mesh(value: tuple[str, ...]) -> bool:
     return value != ("mesh",)
 
 
+def _without_mesh(value: tuple[str, ...]) -> bool:
+    return bool(value) and "mesh" not in value
+
+
 def _is(wanted: Resolution) -> Callable[[Any], bool]:
     return lambda value: value is wanted
 
@@ -33,7 +37,7 @@ class _Row(NamedTuple):
 
 
 _LATER = "not acted on yet"
-_ONE_SOURCE = "not acted on: the match holds for every client"
+_NEVER = "there is no workload or gateway here to compare with: this match never matches"
 _HEADER_VALUE = "%-commands are not interpreted: the value is sent as written"
 _HEADER_ROWS = tuple(
     _Row(f"http.*.{part}headers.{side}.{operation}.*", _HEADER_VALUE, _commands)
@@ -54,9 +58,9 @@ ROWS: Mapping[str, tuple[_Row, ...]] = {
         _Row("http.*.corsPolicy", f"{_LATER}: CORS requests are passed on as they are"),
         _Row("http.*.delegate", f"{_LATER}: this route is left out"),
         _Row("http.*.mirrorPercent", "deprecated, use mirrorPercentage"),
-        _Row("http.*.match.*.sourceLabels", _ONE_SOURCE),
-        _Row("http.*.match.*.sourceNamespace", _ONE_SOURCE),
-        _Row("http.*.match.*.gateways", "not acted on: the match holds for all requests", _beyond_mesh),
+        _Row("http.*.match.*.sourceLabels", _NEVER),
+        _Row("http.*.match.*.sourceNamespace", _NEVER),
+        _Row("http.*.match.*.gateways", _NEVER, _without_mesh),
         *_HEADER_ROWS,
     ),
     "DestinationRule": (
