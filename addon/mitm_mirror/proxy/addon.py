@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 import weakref
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from mitmproxy import addonmanager, connection, ctx, exceptions, http
 from mitmproxy.proxy import server_hooks
@@ -51,7 +51,7 @@ class MirrorAddon:
         self.bugs = BugCounter()
         self.ledger = Ledger()
         self.rules = RuleKeeper()
-        self.mirrors = Mirrors(self.ledger, self.write_record, is_own_address)
+        self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address)
         self.exchanges: weakref.WeakKeyDictionary[http.HTTPFlow, Exchange] = weakref.WeakKeyDictionary()
         self.addons = [MirrorCommands(self)]
         self._settings: MirrorSettings | None = None
@@ -170,10 +170,10 @@ class MirrorAddon:
             self._log.close()
             self._log = None
 
-    def write_record(self, record: AccessRecord) -> None:
-        """Appends one copy to the access log, where there is one."""
+    def log_copy(self, make_record: Callable[[], AccessRecord]) -> None:
+        """Appends one copy to the access log; without a log no record is made, which is half of our cost."""
         if self._log is not None:
-            self._log.write(self._format(record))
+            self._log.write(self._format(make_record()))
 
     def _start(self, settings: MirrorSettings) -> None:
         ctx.master.addons.add(self._tail)
@@ -251,7 +251,7 @@ class MirrorTail:
         # A websocket that breaks after its upgrade was answered has both hooks.
         if exchange is not None and not exchange.logged:
             exchange.logged = True
-            self._addon.write_record(primary_record(flow, exchange))
+            self._addon.log_copy(lambda: primary_record(flow, exchange))
 
 
 def _pool_settings(settings: MirrorSettings) -> PoolSettings:

@@ -46,7 +46,7 @@ class Mirrors:
     def __init__(
         self,
         ledger: Ledger,
-        write_record: Callable[[AccessRecord], None],
+        log_copy: Callable[[Callable[[], AccessRecord]], None],
         is_own_address: Callable[[str, int], bool],
     ) -> None:
         self.ledger = ledger
@@ -55,7 +55,7 @@ class Mirrors:
         """None before the first configuration and after the drain."""
         self.timeout_s = 0.0
         self.body_limit_bytes = 0
-        self._write_record = write_record
+        self._log_copy = log_copy
         self._is_own_address = is_own_address
 
     def mirror(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
@@ -123,7 +123,7 @@ class Mirrors:
         flow = shadow.flow()
         if flow is not None:
             flow.metadata.setdefault(FLOW_OUTCOMES, {})[shadow.copy.destination] = outcome.value
-        self._write_record(_record(shadow, outcome, error, ending))
+        self._log_copy(lambda: _record(shadow, outcome, error, ending))
 
 
 def _body_of(flow: http.HTTPFlow, exchange: Exchange) -> bytes | None:
