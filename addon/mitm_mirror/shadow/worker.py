@@ -160,6 +160,7 @@ def _claim_pipes() -> tuple[int, int]:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
+    sys.stdout = sys.stderr  # which is written line by line; stdout would keep its lines until the end
     return in_fd, out_fd
 
 
