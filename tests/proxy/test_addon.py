@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from mitmproxy import exceptions, http
+from mitmproxy import connection, exceptions, hooks, http, tls
 from mitmproxy.addons import proxyserver
-from mitmproxy.proxy import server_hooks
+from mitmproxy.proxy import context, server_hooks
 from mitmproxy.test import taddons, tflow
 
 from mitm_mirror.outcome import Outcome
@@ -88,8 +88,9 @@ class Bench:
         for hook in hooks:
             for addon in (self.addon, self.addon._tail):
                 handler = getattr(addon, hook, None)
-                if handler is not None:
-                    handler(flow)
+                waiting = handler(flow) if handler is not None else None
+                if waiting is not None:
+                    await waiting
 
     def records(self) -> list[dict[str, object]]:
         assert self.addon._log is not None
@@ -107,9 +108,9 @@ async def running(tmp_path: Path, **options: object) -> AsyncIterator[Bench]:
     rules, log = tmp_path / "rules.yaml", tmp_path / "access.log"
     rules.write_text(RULES)
     addon = MirrorAddon()
-    with taddons.context(proxyserver.Proxyserver(), loadcore=False) as context:
-        context.master.addons.add(addon)
-        context.configure(
+    with taddons.context(proxyserver.Proxyserver(), loadcore=False) as tctx:
+        tctx.master.addons.add(addon)
+        tctx.configure(
             addon,
             **{
                 "mirror_rules": [str(rules)],
@@ -124,7 +125,7 @@ async def running(tmp_path: Path, **options: object) -> AsyncIterator[Bench]:
         assert real is not None
         pool = RecordingPool()
         addon.mirrors.pool = pool  # type: ignore[assignment]  # what Mirrors uses of a pool, it has
-        yield Bench(addon, context, pool, rules, log)
+        yield Bench(addon, tctx, pool, rules, log)
         addon.done()
         real.drain(0)
 
@@ -331,7 +332,7 @@ async def test_a_bug_of_ours_ends_the_pair_and_lets_the_flow_go_on(tmp_path: Pat
         await bench.cycle(make_flow(), "requestheaders", "request")
 
         assert {"protocol_error": 1} == bench.totals()
-        assert {"ZeroDivisionError in request": 1} == bench.addon.bugs.counts
+        assert {"ZeroDivisionError in _copy": 1} == bench.addon.bugs.counts
         assert ["internal error: ZeroDivisionError"] == [record["error"] for record in bench.records()]
 
 
@@ -418,6 +419,15 @@ async def test_stats_and_rules_are_tables_a_person_can_read(tmp_path: Path) -> N
     assert "rules.yaml:" in rules
 
 
+def start_tls(bench: Bench, flow: http.HTTPFlow, client: connection.Client) -> str | None:
+    """The server name that mitmproxy would take for the flow's upstream connection."""
+    server = connection.Server(address=(flow.request.host, flow.request.port))
+    server.sni = flow.request.host
+    proxy_context = context.Context(client, bench.context.options)
+    bench.addon.tls_start_server(tls.TlsData(conn=server, context=proxy_context))
+    return server.sni
+
+
 @in_loop
 async def test_the_server_name_of_an_https_primary_is_its_host(tmp_path: Path) -> None:
     async with running(tmp_path) as bench:
@@ -425,11 +435,110 @@ async def test_the_server_name_of_an_https_primary_is_its_host(tmp_path: Path) -
         bench.context.master.commands.call("mirror.reload")
         flow = make_flow()
         await bench.cycle(flow, "requestheaders", "request")
-        data = server_hooks.ServerConnectionHookData(server=flow.server_conn, client=flow.client_conn)
-        data.server.address = (flow.request.host, flow.request.port)
-        bench.addon.server_connect(data)
+        live = start_tls(bench, flow, flow.client_conn)
+        replayed = start_tls(bench, flow, flow.client_conn.copy())
         bench.addon.client_disconnected(flow.client_conn)
 
-    assert ("https", "httpbin") == (flow.request.scheme, data.server.sni)
+    assert ("https", "httpbin", "httpbin") == (flow.request.scheme, live, replayed)
     assert {} == bench.addon._server_names
     assert ("https", "httpbin") == (bench.pool.submitted[0][0].scheme, bench.pool.submitted[0][0].sni)
+
+
+@in_loop
+async def test_a_replay_leaves_no_server_name_behind(tmp_path: Path) -> None:
+    """mitmproxy never tells that a replay's client has gone."""
+    async with running(tmp_path) as bench:
+        bench.rules.write_text(RULES.replace("protocol: HTTP", "protocol: HTTPS"))
+        bench.context.master.commands.call("mirror.reload")
+        flow = make_flow()
+        flow.is_replay = "request"
+        await bench.cycle(flow, "requestheaders", "request")
+        flow.response = http.Response.make(200)
+        await bench.cycle(flow, "responseheaders", "response")
+
+    assert {} == bench.addon._server_names
+
+
+@in_loop
+async def test_a_script_that_is_reloaded_mirrors_on(tmp_path: Path) -> None:
+    """mitmproxy ends the addon and configures the same instance with all options again."""
+    async with running(tmp_path) as bench:
+        first = bench.addon.rules.current
+        bench.context.master.addons.remove(bench.addon)
+        assert bench.addon.mirrors.pool is None
+        bench.rules.write_text("broken: [")
+        bench.context.master.addons.register(bench.addon)
+        bench.context.master.addons.invoke_addon_sync(
+            bench.addon, hooks.ConfigureHook(bench.context.options.keys())
+        )
+        bench.addon.running()
+
+        assert first is bench.addon.rules.current
+        assert 1 == bench.addon.rules.refusals
+        assert bench.addon.mirrors.pool is not None
+        assert bench.addon._log is not None
+
+
+@in_loop
+async def test_a_shadow_that_came_back_is_not_mirrored_again(tmp_path: Path) -> None:
+    """Under another name or through another proxy: its Host tells."""
+    async with running(tmp_path) as bench:
+        bench.rules.write_text(RULES.replace("hosts: [httpbin]", "hosts: ['*']"))
+        bench.context.master.commands.call("mirror.reload")
+        flow = make_flow()
+        flow.request.headers["Host"] = "httpbin-shadow:8080"
+        await bench.cycle(flow, "requestheaders", "request")
+
+    assert {"loop": 1} == bench.totals()
+    assert [] == bench.pool.submitted
+
+
+@in_loop
+async def test_a_request_that_a_person_holds_is_copied_as_it_is_let_go(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        edited, killed = make_flow(), make_flow()
+        copies = []
+        for flow in (edited, killed):
+            flow.live = True
+            await bench.cycle(flow, "requestheaders")
+            flow.intercept()
+            waiting = bench.addon._tail.request(flow)
+            assert waiting is not None
+            copies.append(asyncio.ensure_future(waiting))
+        edited.request.headers["X-Edited"] = "1"
+        killed.kill()
+        for flow in (edited, killed):
+            flow.resume()
+        await asyncio.gather(*copies)
+
+    (request, _, _, _) = bench.pool.submitted[0]
+    assert 1 == len(bench.pool.submitted)
+    assert (b"X-Edited", b"1") in request.headers
+
+
+@in_loop
+async def test_an_http2_body_without_a_length_gets_one_on_both_copies(tmp_path: Path) -> None:
+    """Without, mitmproxy writes it to an HTTP/1 server as if it were the next request."""
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST", body=b"GET /smuggled HTTP/1.1")
+        flow.request.http_version = "HTTP/2.0"
+        flow.request.authority = "httpbin:8080"
+        del flow.request.headers["content-length"]
+        await bench.cycle(flow, "requestheaders", "request")
+
+    (request, _, _, _) = bench.pool.submitted[0]
+    assert "22" == flow.request.headers["content-length"]
+    assert (b"content-length", b"22") in request.headers
+
+
+@in_loop
+async def test_an_http2_body_that_is_streamed_to_http1_is_sent_in_chunks(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST")
+        flow.request.http_version = "HTTP/2.0"
+        flow.request.authority = "httpbin:8080"
+        flow.request.headers.pop("content-length", None)
+        flow.request.stream = True
+        await bench.cycle(flow, "requestheaders")
+
+    assert "chunked" == flow.request.headers["transfer-encoding"]

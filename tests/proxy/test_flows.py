@@ -69,6 +69,7 @@ def make_copy(*, headers: HeaderOperations = NO_OPERATIONS) -> MirrorCopy:
         pytest.param("reverse:http://x:9", ((b"host", b"httpbin"),), True, 443, id="reverse: https's port"),
         pytest.param("reverse:http://x:9", ((b"host", b"httpbin:99999"),), False, 80, id="no such port"),
         pytest.param("regular", (), False, 81, id="no Host at all"),
+        pytest.param("transparent", (), False, 81, id="transparent, no Host at all"),
     ],
 )
 def test_port_is_the_one_that_the_client_addressed(
@@ -87,6 +88,18 @@ def test_head_is_what_the_client_sent_byte_by_byte() -> None:
     assert b"/a//b/../c|d?x=%2F??\xc3" == head.target
     assert "gEt" == head.method
     assert "httpbin:8080" == head.authority
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        pytest.param("regular", "original.example:81", id="regular: from the URI"),
+        pytest.param("transparent", "", id="transparent: there is none"),
+        pytest.param("reverse:http://x:9", "", id="reverse: there is none"),
+    ],
+)
+def test_the_authority_of_a_request_without_host(mode: str, expected: str) -> None:
+    assert expected == read_head(make_flow(mode=mode, headers=())).authority
 
 
 def test_http2_authority_is_the_authority() -> None:

@@ -40,6 +40,7 @@ _ENVOY_WORDS: Mapping[str, tuple[str, str]] = {
     PrimaryOutcome.REDIRECT: ("-", "direct_response"),
     PrimaryOutcome.DIRECT_RESPONSE: ("-", "direct_response"),
     PrimaryOutcome.NO_ROUTE: ("NR", "route_not_found"),
+    PrimaryOutcome.ADDON_ANSWER: ("-", "direct_response"),
     PrimaryOutcome.ERROR: ("UC", "upstream_reset_before_response_started{connection_termination}"),
     PrimaryOutcome.CLIENT_GONE: ("DC", "downstream_remote_disconnect"),
 }

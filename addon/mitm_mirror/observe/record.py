@@ -21,7 +21,7 @@ _CLUSTER = re.compile(r"outbound\|(\d+)\|([^|]*)\|(.*)", re.DOTALL)
 
 
 class PrimaryOutcome(StrEnum):
-    """How a primary ended. The four in the middle are `Answer.reason`: `PrimaryOutcome(answer.reason)`."""
+    """How a primary ended. The four after `OK` are `Answer.reason`: `PrimaryOutcome(answer.reason)`."""
 
     OK = "ok"
     """Its destination answered, whatever the status."""
@@ -31,6 +31,8 @@ class PrimaryOutcome(StrEnum):
     """The host has rules, but no route matched: 404."""
     NO_ENDPOINT = "no_endpoint"
     """The destination is unknown or has no endpoint: 503."""
+    ADDON_ANSWER = "addon_answer"
+    """Another addon of mitmproxy answered; the destination was not asked and no mirror either."""
     CONNECT_ERROR = "connect_error"
     """No connection to the destination, TLS included."""
     ERROR = "error"

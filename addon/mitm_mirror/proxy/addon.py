@@ -11,9 +11,9 @@ import logging
 import random
 import ssl
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
-from mitmproxy import addonmanager, connection, ctx, exceptions, http
+from mitmproxy import addonmanager, connection, ctx, exceptions, http, tls
 from mitmproxy.proxy import server_hooks
 
 from mitm_mirror.observe.formats import FORMATS
@@ -22,11 +22,19 @@ from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.observe.writer import LogWriter
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.commands import MirrorCommands
-from mitm_mirror.proxy.exchange import Exchange, StreamTap, primary_record
-from mitm_mirror.proxy.flows import apply_forward, make_answer, read_head
+from mitm_mirror.proxy.exchange import Exchange, StreamTap
+from mitm_mirror.proxy.flows import (
+    apply_forward,
+    frame_http2_body,
+    frame_http2_stream,
+    make_answer,
+    read_head,
+)
 from mitm_mirror.proxy.listeners import is_own_address
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options, parse_settings
+from mitm_mirror.proxy.primary import primary_record
+from mitm_mirror.proxy.replay import remember_routing, request_state, restore_received
 from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
@@ -37,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 POOL_OPTIONS = frozenset({"mirror_workers", "mirror_max_inflight", "mirror_queue_bytes"})
 """Read once, when the workers start."""
+
+ClientKey = tuple[connection.Address, float]
 
 UNANSWERABLE_HOST = "answered-by-rules.mitm-mirror.invalid"
 """Never connected to. RFC 6761, 6.4: names in .invalid do not exist."""
@@ -58,7 +68,7 @@ class MirrorAddon:
         self._log: LogWriter | None = None
         self._format = FORMATS["common"]
         self._tail = MirrorTail(self)
-        self._server_names: dict[str, dict[tuple[str, int], str]] = {}
+        self._server_names: dict[ClientKey, dict[tuple[str, int], str]] = {}
         self._running = False
 
     def load(self, loader: addonmanager.Loader) -> None:
@@ -72,17 +82,15 @@ class MirrorAddon:
             if self._running and POOL_OPTIONS & set(updated):
                 raise ValueError(f"{', '.join(sorted(POOL_OPTIONS & set(updated)))}: set it at the start")
             if {"mirror_rules", "mirror_host_suffix"} & set(updated):
-                self.rules.configure(settings.rules, settings.host_suffix)
+                self._load_rules(settings)
             log = self._open_log(settings, updated)
-        except (ValueError, RulesRefusedError) as error:
+        except ValueError as error:
             if self._running:
                 raise exceptions.OptionsError(str(error)) from error
             # Before start-up ends mitmproxy shows an exception out of `configure` as a traceback of
             # ours. An ERROR record stops the start as well, and says only what a person needs.
             for line in str(error).splitlines():
                 logger.error("%s", line)  # noqa: TRY400  (no traceback, that is the point)
-            if isinstance(error, RulesRefusedError) and not ctx.options.mirror_rules:
-                logger.info("mirror: these are the default rules; name others with --set mirror_rules=PATH")
             return
         if log is not self._log and self._log is not None:
             self._log.close()
@@ -91,6 +99,7 @@ class MirrorAddon:
         self._settings = settings
         self.mirrors.timeout_s = settings.timeout_s
         self.mirrors.body_limit_bytes = settings.body_limit_bytes
+        self.mirrors.host_suffix = settings.host_suffix
         if self.mirrors.pool is None:
             # Not in `running`: mitmproxy listens before it calls that.
             self._start(settings)
@@ -100,21 +109,24 @@ class MirrorAddon:
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> None:
+        self.exchanges.pop(flow, None)  # of the same flow before it was replayed
         if flow.response or flow.error:
             return
+        restore_received(flow)
         rules = self.rules.current
         head = read_head(flow)
         decision = rules.rule_set.table.decide(head, random.random)
         if isinstance(decision, PassThrough):
-            self.exchanges.pop(flow, None)  # of the same flow before it was replayed
             return
         self.exchanges[flow] = Exchange(head, decision, rules.generation)
         if isinstance(decision, Forward):
             self.ledger.count_forwarded()
+            received = request_state(flow)
             apply_forward(flow, decision)
+            remember_routing(flow, received)
             if flow.request.scheme == "https":
                 endpoint = decision.target.endpoint
-                names = self._server_names.setdefault(flow.client_conn.id, {})
+                names = self._server_names.setdefault(_client_key(flow.client_conn), {})
                 names[endpoint.address, endpoint.port] = decision.sni
         else:
             self.ledger.count_answered(decision.reason)
@@ -122,6 +134,7 @@ class MirrorAddon:
                 # Should mitmproxy stream this upload, now or half-way, it connects first, and cannot take
                 # an answer of ours any more: that connection is refused below, and the client gets a 502.
                 flow.request.data.host = UNANSWERABLE_HOST
+                flow.server_conn = connection.Server(address=None)  # and not via an upstream proxy
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
@@ -142,22 +155,31 @@ class MirrorAddon:
 
     @guarded
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
-        # mitmproxy would take the endpoint's address for the server name.
-        address = data.server.address
-        if address and address[0] == UNANSWERABLE_HOST:
+        if data.server.address and data.server.address[0] == UNANSWERABLE_HOST:
             data.server.error = (
                 "The rules answer this request, but mitmproxy streams it (stream_large_bodies)."
             )
-            return
-        names = self._server_names.get(data.client.id)
+
+    @guarded
+    def tls_start_server(self, data: tls.TlsData) -> None:
+        # mitmproxy would take the endpoint's address for the server name. Here and not when connecting:
+        # that is to another address where an upstream proxy is in between.
+        assert isinstance(data.conn, connection.Server)
+        address = data.conn.address
+        names = self._server_names.get(_client_key(data.context.client))
         if names and address and (name := names.get((address[0], address[1]))):
-            data.server.sni = name
+            data.conn.sni = name
 
     @guarded
     def client_disconnected(self, client: connection.Client) -> None:
-        self._server_names.pop(client.id, None)
+        self.forget_client(client)
+
+    def forget_client(self, client: connection.Client) -> None:
+        """Drops what is remembered for a client's upstream connections."""
+        self._server_names.pop(_client_key(client), None)
 
     def done(self) -> None:
+        self._running = False  # a script that is reloaded brings this instance back
         self.rules.stop_watching()
         pool, self.mirrors.pool = self.mirrors.pool, None
         if pool is not None and self._settings is not None:
@@ -181,6 +203,16 @@ class MirrorAddon:
         self.mirrors.pool.start()
         self.rules.start_watching(on_loaded=self._prepare_proxy)
         self._prepare_proxy()
+
+    def _load_rules(self, settings: MirrorSettings) -> None:
+        try:
+            self.rules.configure(settings.rules, settings.host_suffix)
+        except RulesRefusedError:
+            if not ctx.options.mirror_rules:
+                logger.info("mirror: these are the default rules; name others with --set mirror_rules=PATH")
+            if self._running or not self.rules.current.generation:
+                raise
+            self.rules.reload_or_keep()  # this script was reloaded while its rules are broken
 
     def _open_log(self, settings: MirrorSettings, updated: Collection[str]) -> LogWriter | None:
         if "mirror_access_log" not in updated:
@@ -220,16 +252,32 @@ class MirrorTail:
         exchange = self._addon.exchanges.get(flow)
         if exchange is None or not flow.request.stream or not isinstance(exchange.decision, Forward):
             return
+        if flow.request.is_http2 and flow.request.scheme == "http":
+            frame_http2_stream(flow.request)
         due = any(copy.outcome is None for copy in exchange.decision.mirrors)
         keep = self._addon.mirrors.body_limit_bytes if due else 0
         exchange.request_body = flow.request.stream = StreamTap(flow.request.stream, keep)
 
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        if flow.intercepted:
+            return self._copy_when_resumed(flow)
+        self._copy(flow)
+        return None
+
+    async def _copy_when_resumed(self, flow: http.HTTPFlow) -> None:
+        # A person holds it, and may change or kill it yet; the primary waits just as long.
+        await flow.wait_for_resume()
+        self._copy(flow)
+
     @guarded
-    def request(self, flow: http.HTTPFlow) -> None:
+    def _copy(self, flow: http.HTTPFlow) -> None:
+        frame_http2_body(flow.request)
         exchange = self._addon.exchanges.get(flow)
-        if exchange is None or flow.response or flow.error:
+        if exchange is None or flow.error or not isinstance(exchange.decision, Forward):
             return
-        if isinstance(exchange.decision, Forward):
+        if flow.response:
+            exchange.answered_by_addon = True
+        else:
             self._addon.mirrors.mirror(flow, exchange, exchange.decision)
 
     @guarded
@@ -248,10 +296,18 @@ class MirrorTail:
 
     def _log_primary(self, flow: http.HTTPFlow) -> None:
         exchange = self._addon.exchanges.get(flow)
+        if flow.is_replay:
+            # Replay copies the client's connection and never tells of its end.
+            self._addon.forget_client(flow.client_conn)
         # A websocket that breaks after its upgrade was answered has both hooks.
         if exchange is not None and not exchange.logged:
             exchange.logged = True
             self._addon.log_copy(lambda: primary_record(flow, exchange))
+
+
+def _client_key(client: connection.Client) -> ClientKey:
+    """What a client's connection has in common with its copy in a replay, which has another id."""
+    return client.peername, client.timestamp_start
 
 
 def _pool_settings(settings: MirrorSettings) -> PoolSettings:

@@ -27,6 +27,9 @@ def read_head(flow: http.HTTPFlow) -> RequestHead:
         scheme, port = ("https", 443) if flow.client_conn.tls else ("http", 80)
     else:
         scheme, port = request.scheme, request.port
+        # Absolute form may come without Host in HTTP/1.0; then the URI is all there is.
+        if not authority and isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode):
+            authority = _decode(_hostport(request.host, request.port))
     written = _written_port(authority)
     return RequestHead(
         method=_decode(data.method),
@@ -66,6 +69,23 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
     data.headers.fields = fields
 
 
+def frame_http2_body(request: http.Request) -> None:
+    """Gives an HTTP/2 request's body a length, where it has none.
+
+    HTTP/2 needs none, but mitmproxy writes such a request to an HTTP/1 server without any framing: its
+    body would be read as the next request. Plain mitmproxy avoids it by connecting upstream first
+    (`connection_strategy=eager`), which routing cannot.
+    """
+    if (request.is_http2 or request.is_http3) and request.raw_content:
+        request.headers.fields = _framed(request.headers.fields, len(request.raw_content))
+
+
+def frame_http2_stream(request: http.Request) -> None:
+    """The same for a body that is streamed to a server that speaks HTTP/1: it is sent in chunks."""
+    if "content-length" not in request.headers:
+        request.headers["transfer-encoding"] = "chunked"
+
+
 def make_answer(flow: http.HTTPFlow, answer: Answer) -> http.Response:
     """The response that the rules give themselves."""
     response = http.Response.make(answer.status, answer.body, answer.headers)
@@ -87,15 +107,16 @@ def copy_request(flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body: by
     endpoint = target.endpoint
     fields = data.headers.fields
     if flow.request.is_http2 or flow.request.is_http3:
-        fields = _as_http1(fields, body)
+        fields = _framed(_join_cookies(fields), len(body))
     fields = _with_host(fields, encode(copy.authority), insert=True)
     if copy.headers:
         fields = apply_operations(fields, copy.headers)
+    scheme = endpoint.scheme or flow.request.scheme
     return ShadowRequest(
-        scheme=endpoint.scheme or flow.request.scheme,
+        scheme=scheme,
         address=endpoint.address,
         port=endpoint.port,
-        sni=copy.sni,
+        sni=copy.sni if scheme == "https" else "",
         method=data.method,
         target=data.path,
         headers=fields,
@@ -137,22 +158,24 @@ def _with_host(fields: HeaderFields, authority: bytes, *, insert: bool) -> Heade
     return tuple(changed)
 
 
-def _as_http1(fields: HeaderFields, body: bytes) -> HeaderFields:
-    """Header lines of an HTTP/2 request as mitmproxy writes them to an HTTP/1 server.
+def _framed(fields: HeaderFields, body_bytes: int) -> HeaderFields:
+    """Header lines with a Content-Length, where a body has no framing of HTTP/1."""
+    if not body_bytes or any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields):
+        return fields
+    return (*fields, (b"content-length", b"%d" % body_bytes))
 
-    Cookie crumbs are joined (RFC 9113 8.2.3), and a body that HTTP/2 frames carried gets a length.
+
+def _join_cookies(fields: HeaderFields) -> HeaderFields:
+    """Header lines with HTTP/2's cookie crumbs as one line, as mitmproxy writes them to an HTTP/1 server.
+
+    Source: RFC 9113, 8.2.3.
     """
     cookies = [value for name, value in fields if name.lower() == b"cookie"]
-    if len(cookies) > 1:
-        joined = (b"cookie", b"; ".join(cookies))
-        first = next(i for i, (name, _) in enumerate(fields) if name.lower() == b"cookie")
-        fields = (
-            *fields[:first],
-            joined,
-            *(field for field in fields[first:] if field[0].lower() != b"cookie"),
-        )
-    framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields)
-    return fields if framed or not body else (*fields, (b"content-length", b"%d" % len(body)))
+    if len(cookies) < 2:
+        return fields
+    first = next(i for i, (name, _) in enumerate(fields) if name.lower() == b"cookie")
+    rest = (field for field in fields[first:] if field[0].lower() != b"cookie")
+    return (*fields[:first], (b"cookie", b"; ".join(cookies)), *rest)
 
 
 def _hostport(address: str, port: int) -> bytes:

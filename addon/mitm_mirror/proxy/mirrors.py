@@ -11,8 +11,10 @@ from mitmproxy import http
 from mitm_mirror.observe.ledger import Ledger, MirrorKey, OpenPair
 from mitm_mirror.observe.record import AccessRecord, pick_headers
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.proxy.exchange import Exchange, endpoint_of
+from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.flows import copy_request
+from mitm_mirror.proxy.primary import endpoint_of
+from mitm_mirror.routing.authority import server_name
 from mitm_mirror.routing.decision import Forward, MirrorCopy, Target
 from mitm_mirror.shadow.ending import Ending
 from mitm_mirror.shadow.message import ShadowRequest
@@ -54,6 +56,7 @@ class Mirrors:
         self.pool: ShadowPool[Shadow] | None = None
         """None before the first configuration and after the drain."""
         self.timeout_s = 0.0
+        self.host_suffix = ""
         self.body_limit_bytes = 0
         self._log_copy = log_copy
         self._is_own_address = is_own_address
@@ -82,7 +85,7 @@ class Mirrors:
 
     def _send(self, flow: http.HTTPFlow, shadow: Shadow, body: bytes | None) -> None:
         copy = shadow.copy
-        refusal = self._refusal(flow, copy, body)
+        refusal = self._refusal(flow, shadow.exchange, copy, body)
         if refusal is not None:
             self._end(shadow, *refusal)
             return
@@ -94,7 +97,7 @@ class Mirrors:
         self.pool.submit(shadow.request, body, shadow, copy.timeout_s or self.timeout_s)
 
     def _refusal(
-        self, flow: http.HTTPFlow, copy: MirrorCopy, body: bytes | None
+        self, flow: http.HTTPFlow, exchange: Exchange, copy: MirrorCopy, body: bytes | None
     ) -> tuple[Outcome, str] | None:
         """Why no shadow is sent for this copy, and in which words; None where one is."""
         if copy.outcome is not None:
@@ -108,6 +111,9 @@ class Mirrors:
             return Outcome.NO_ENDPOINT, ""
         if self._is_own_address(target.endpoint.address, target.endpoint.port):
             return Outcome.LOOP, f"{endpoint_of(target)} is this proxy itself"
+        if self.host_suffix and server_name(exchange.head.authority).endswith(self.host_suffix):
+            # Under which name or through how many proxies it came back does not matter here.
+            return Outcome.LOOP, f"the request is a shadow already: its Host ends in {self.host_suffix}"
         if body is None:
             return Outcome.BODY_TOO_LARGE, "streamed without a copy"
         if len(body) > self.body_limit_bytes:
@@ -128,7 +134,7 @@ class Mirrors:
 
 def _body_of(flow: http.HTTPFlow, exchange: Exchange) -> bytes | None:
     if exchange.request_body is not None:
-        return exchange.request_body.body
+        return exchange.request_body.take_body()
     return flow.request.raw_content
 
 

@@ -78,6 +78,10 @@ class RuleKeeper:
             raise RulesRefusedError(rule_set)
         return self.current
 
+    def reload_or_keep(self) -> None:
+        """As `reload`, but a set that is refused is only logged."""
+        self._serve_or_refuse(self._load())
+
     def start_watching(self, on_loaded: Callable[[], None]) -> None:
         """Reloads when files change; calls `on_loaded` after each set that came to stand."""
         self._on_loaded = on_loaded

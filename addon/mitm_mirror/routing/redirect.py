@@ -6,6 +6,7 @@ from mitm_mirror.resources.virtual_service import HTTPRedirect, RedirectPortSele
 from mitm_mirror.routing.authority import split_authority
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.rewrite import PathRewrite, prefix_rewrite
+from mitm_mirror.routing.view import encode
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -37,7 +38,7 @@ class Redirect:
             default = host_port == f":{_DEFAULT_PORTS.get(head.scheme)}"
             if not port and not (default and scheme != head.scheme):
                 host += host_port
-        return f"{scheme}://{host}{port}".encode() + self._path(head.target, prefix_length)
+        return encode(f"{scheme}://{host}{port}") + self._path(head.target, prefix_length)
 
     def _port(self, head: RequestHead, scheme: str) -> str:
         port = head.port if self.port == 0 else self.port

@@ -1,0 +1,104 @@
+"""What the access log says of a primary."""
+
+import re
+
+from mitmproxy import connection, http
+
+from mitm_mirror.observe.record import AccessRecord, PrimaryOutcome, format_address, pick_headers
+from mitm_mirror.proxy.exchange import Exchange, StreamTap
+from mitm_mirror.routing.decision import Answer, Forward, Target
+
+_PLAIN_ERRORS = (
+    "[Errno ",
+    "Certificate verify failed",
+    "Connection killed",
+    "Multiple exceptions",
+    "TLS ",
+    "The rules answer",
+    "Timeout",
+)
+_PLAIN_ENDINGS = ("isconnected.", "closed connection", "body_size_limit.")
+"""mitmproxy's errors that are about connections and never quote what came over them."""
+
+
+def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
+    """The access-log record of the copy that the client got its answer from."""
+    request, response, error = flow.request, flow.response, flow.error
+    decision = exchange.decision
+    started = request.timestamp_start
+    ended = (response and response.timestamp_end) or (error and error.timestamp) or request.timestamp_end
+    forward = decision if isinstance(decision, Forward) else None
+    client = flow.client_conn
+    return AccessRecord(
+        copy="primary",
+        id=flow.id,
+        start_time=started,
+        client=exchange.head.client,
+        client_port=client.peername[1],
+        method=exchange.head.method,
+        target=request.data.path,
+        original_target=exchange.head.target if exchange.head.target != request.data.path else b"",
+        http_version=request.http_version,
+        authority=forward.authority if forward else exchange.head.authority,
+        status=response.status_code if response else 0,
+        request_bytes=_body_size(request, exchange.request_body),
+        response_bytes=_body_size(response, exchange.response_body) if response else None,
+        duration_ms=(ended - started) * 1000 if ended else None,
+        first_byte_ms=_first_byte_ms(flow),
+        destination=forward.target.cluster if forward else _answered_for(decision),
+        endpoint=endpoint_of(forward.target) if forward and not exchange.answered_by_addon else "",
+        proxy_address=format_address(client.sockname[0], client.sockname[1]),
+        server_name=client.sni or "",
+        virtual_service=decision.rule.virtual_service,
+        route=decision.rule.route,
+        rules_generation=exchange.generation,
+        outcome=_outcome(flow, exchange),
+        error=error_text(error.msg) if error else "",
+        headers=pick_headers(exchange.head.headers),
+    )
+
+
+def endpoint_of(target: Target) -> str:
+    """`127.0.0.1:8001`."""
+    return format_address(target.endpoint.address, target.endpoint.port)
+
+
+def _answered_for(decision: Forward | Answer) -> str:
+    return decision.destination if isinstance(decision, Answer) else decision.target.cluster
+
+
+def error_text(message: str) -> str:
+    """What may be logged of mitmproxy's error: texts about a malformed message quote its headers."""
+    if message.startswith(_PLAIN_ERRORS) or message.endswith(_PLAIN_ENDINGS):
+        return message
+    return re.split(r"[:'\"(]", message, maxsplit=1)[0].strip()
+
+
+def _outcome(flow: http.HTTPFlow, exchange: Exchange) -> PrimaryOutcome:
+    if flow.error is None:
+        if isinstance(exchange.decision, Answer):
+            return PrimaryOutcome(exchange.decision.reason)
+        return PrimaryOutcome.ADDON_ANSWER if exchange.answered_by_addon else PrimaryOutcome.OK
+    if flow.error.msg == flow.error.KILLED_MESSAGE:
+        return PrimaryOutcome.ERROR
+    # mitmproxy has one class of error for both sides; the client is gone where we cannot read from
+    # it any more, or where its request is not even complete.
+    client_reads = flow.client_conn.state & connection.ConnectionState.CAN_READ
+    if not client_reads or flow.request.timestamp_end is None:
+        return PrimaryOutcome.CLIENT_GONE
+    server = flow.server_conn
+    return PrimaryOutcome.ERROR if server.timestamp_tcp_setup is not None else PrimaryOutcome.CONNECT_ERROR
+
+
+def _first_byte_ms(flow: http.HTTPFlow) -> float | None:
+    sent = flow.request.timestamp_end
+    if flow.response is None or sent is None:
+        return None
+    return max(0.0, flow.response.timestamp_start - sent) * 1000
+
+
+def _body_size(message: http.Message, tap: StreamTap | None) -> int | None:
+    if tap is not None:
+        return tap.size
+    content = message.raw_content
+    return None if content is None else len(content)
