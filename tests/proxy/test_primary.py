@@ -79,6 +79,17 @@ def test_record_names_how_a_primary_failed(
     assert (record.outcome, record.status) == (PrimaryOutcome(expected), 0)
 
 
+def test_an_answer_that_a_streamed_upload_did_not_get_keeps_its_reason() -> None:
+    flow = tflow.tflow(err=True)
+    flow.request.stream = True
+    flow.request.timestamp_end = None
+    flow.client_conn.state = connection.ConnectionState.OPEN
+
+    record = primary_record(flow, Exchange(read_head(flow), Answer(RULE, 404, (), b"", "no_route"), 1))
+
+    assert (record.outcome, record.status) == (PrimaryOutcome.NO_ROUTE, 0)
+
+
 def test_record_of_what_another_addon_answered_names_no_endpoint() -> None:
     flow = tflow.tflow(resp=True)
 

@@ -82,10 +82,12 @@ def _outcome(flow: http.HTTPFlow, exchange: Exchange) -> PrimaryOutcome:
     if flow.error.msg == flow.error.KILLED_MESSAGE:
         return PrimaryOutcome.ERROR
     # mitmproxy has one class of error for both sides; the client is gone where we cannot read from
-    # it any more, or where its request is not even complete.
+    # it any more, or where its request was awaited and is not complete.
     client_reads = flow.client_conn.state & connection.ConnectionState.CAN_READ
-    if not client_reads or flow.request.timestamp_end is None:
+    if not client_reads or (flow.request.timestamp_end is None and not flow.request.stream):
         return PrimaryOutcome.CLIENT_GONE
+    if isinstance(exchange.decision, Answer):
+        return PrimaryOutcome(exchange.decision.reason)  # which a streamed upload did not get
     server = flow.server_conn
     return PrimaryOutcome.ERROR if server.timestamp_tcp_setup is not None else PrimaryOutcome.CONNECT_ERROR
 
