@@ -94,7 +94,7 @@ def test_a_killed_worker_loses_what_it_held_and_is_replaced(
             assert stage.pool.stats().restarts == 1
             assert is_gone(pid)
             stage.pool.drain(5.0)
-        assert f"Shadow worker {pid} was ended by SIGKILL; 3 shadows are lost." in caplog.messages
+        assert f"mirror: shadow worker {pid} was ended by SIGKILL; 3 shadows are lost." in caplog.messages
         assert max(record.levelno for record in caplog.records) == logging.WARNING
 
     kit.run(test)
@@ -243,7 +243,7 @@ def test_a_worker_that_cannot_start_says_why_once(kit: Any, caplog: pytest.LogCa
         stage.submit(1, 1, timeout_s=1.0)
         await kit.poll_until(lambda: stage.pool.stats().restarts >= 2)
         [message] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert "The shadow worker does not start: it exited with status 1" in message
+        assert "mirror: the shadow worker does not start: it exited with status 1" in message
         assert "FileNotFoundError" in message
         await stage.endings.until(1)
         assert stage.endings.outcomes == {1: "timeout"}

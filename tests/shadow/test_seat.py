@@ -145,7 +145,7 @@ def test_each_death_is_a_warning(
         stage.seat.backend_ready()
         stage.seat.load = 3
         stage.seat.backend_gone("was ended by SIGKILL", "")
-        assert caplog.messages == ["Shadow worker 4242 was ended by SIGKILL; 3 shadows are lost."]
+        assert caplog.messages == ["mirror: shadow worker 4242 was ended by SIGKILL; 3 shadows are lost."]
         assert {record.levelno for record in caplog.records} == {logging.WARNING}
         assert stage.owner.calls == ["ready", "emptied"]
 

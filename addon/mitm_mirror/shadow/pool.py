@@ -222,7 +222,7 @@ class ShadowPool(Generic[Token]):
         try:
             self._on_end(Ending(token, outcome, result, waited_ms, error))
         except Exception:  # a bug in what listens must not stop the queue, nor reach a client
-            logger.exception("What was told of a shadow's end failed.")
+            logger.exception("mirror: what was told of a shadow's end failed.")
 
     def _plan_sweep(self) -> None:
         if self._sweep_timer is None and self._loop is not None and self._entries and not self._draining:

@@ -148,7 +148,9 @@ class WorkerProcess:
                 frames = self._decoder.feed(data)
                 results = [self._result_decoder.decode(frame.message) for frame in frames]
             except (msgspec.DecodeError, MemoryError) as error:
-                logger.warning("Shadow worker %d wrote a broken frame (%s).", self.pid, type(error).__name__)
+                logger.warning(
+                    "mirror: shadow worker %d wrote a broken frame (%s).", self.pid, type(error).__name__
+                )
                 self._gone()
                 return
             if frames and not self._ready:
@@ -186,7 +188,7 @@ class WorkerProcess:
                 self._last_words.append(line)
 
     def _log_line(self, line: str) -> None:
-        logger.warning("Shadow worker %d: %s", self.pid, line)
+        logger.warning("mirror: shadow worker %d: %s", self.pid, line)
 
     def _gone(self) -> None:
         """Its stdout is closed or makes no sense: reap it and tell the owner."""

@@ -69,7 +69,9 @@ class Seat:
         silent_s = self._clock() - self.heard_at
         if silent_s >= for_s:
             logger.warning(
-                "Shadow worker %d has been silent for %.1f s and is replaced.", self.backend.pid, silent_s
+                "mirror: shadow worker %d has been silent for %.1f s and is replaced.",
+                self.backend.pid,
+                silent_s,
             )
             self.ready = False  # what waits is for the next one
             self.backend.kill()
@@ -91,7 +93,7 @@ class Seat:
         self.heard_at = self._clock()
         self.ready = self._was_ready = True
         if self._failed_starts:
-            logger.info("The shadow worker has started after %d failures.", self._failed_starts)
+            logger.info("mirror: the shadow worker has started after %d failures.", self._failed_starts)
             self._failed_starts = 0
         self._owner.seat_ready()
 
@@ -109,13 +111,13 @@ class Seat:
         self._delay_s = min(delay_s * 2, LONGEST_DELAY_S)
         # Never at ERROR: a record of that level before mitmproxy's start-up ends makes mitmdump exit.
         if was_ready:
-            logger.warning("Shadow worker %s %s; %d shadows are lost.", pid, how, held)
+            logger.warning("mirror: shadow worker %s %s; %d shadows are lost.", pid, how, held)
         else:
             self._failed_starts += 1
             if self._failed_starts == 1:
                 said = f" It said:\n{last_words}" if last_words else ""
                 logger.warning(
-                    "The shadow worker does not start: it %s. Shadows wait and then time out; "
+                    "mirror: the shadow worker does not start: it %s. Shadows wait and then time out; "
                     "it is tried again, which is not reported.%s",
                     how,
                     said,
