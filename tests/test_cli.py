@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mitm_mirror
-from mitm_mirror import cli
+from mitm_mirror import cli, rule_set
 
 GOOD = """\
 apiVersion: networking.istio.io/v1
@@ -100,7 +100,9 @@ def test_path_that_names_nothing_is_a_usage_error(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["check"], ["chekc", "x"]], ids=["nothing", "no path", "unknown command"]
+    "arguments",
+    [[], ["check"], ["chekc", "x"], ["explain"]],
+    ids=["nothing", "no path", "unknown command", "no URL"],
 )
 def test_usage_errors_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"^2$"):
@@ -122,12 +124,140 @@ def test_addon_names_the_script_for_mitmdump(capsys: pytest.CaptureFixture[str])
     assert Path(capsys.readouterr().out.rstrip("\n")).is_file()
 
 
-def test_module_is_the_command_and_imports_neither_mitmproxy_nor_httpx(tmp_path: Path) -> None:
+ROUTED = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec:
+  hosts: [a]
+  http:
+  - match: [{method: {exact: PUT}, headers: {x-user: {exact: jane}}}]
+    directResponse: {status: 204}
+"""
+
+
+def explain(capsys: pytest.CaptureFixture[str], *arguments: Path | str) -> tuple[int, list[str], str]:
+    status = cli.main(["explain", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return status, out.splitlines(), err.strip()
+
+
+def test_explain_says_what_rules_do_with_a_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    file.write_text(ROUTED)
+    other.write_text(GOOD)
+
+    assert explain(
+        capsys,
+        "--rules",
+        file,
+        "http://10.0.0.1:81/x?y",
+        "--rules",
+        other,
+        *("-X", "PUT", "-H", "Host: A:82", "-H", "X-User: jane"),
+    ) == (
+        0,
+        [
+            "PUT http://A:82/x?y",
+            "",
+            f"VirtualService default/a ({file}:3)",
+            "  by its host a",
+            f"  http[0] ({file}:7) decides",
+            '    match[0] is met: method exact "PUT", header x-user exact "jane"',
+            "",
+            "Answered 204 here: a direct response. Nothing is sent, nothing is mirrored.",
+        ],
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        pytest.param(
+            "http://a/", "Answered 404 here: no route of the VirtualService matches.", id="no route matches"
+        ),
+        pytest.param("http://b/", 'No VirtualService is about host "b"', id="no rule is about the host"),
+    ],
+)
+def test_explain_exits_0_whatever_the_rules_say(
+    url: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text(ROUTED)
+
+    status, lines, err = explain(capsys, "--rules", tmp_path, url)
+
+    assert (status, err) == (0, "")
+    assert any(shown.startswith(line) for shown in lines)
+
+
+def test_explain_uses_the_default_rules_of_the_addon(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(ROUTED)
+    monkeypatch.setattr(rule_set, "default_rules", lambda: str(file))
+
+    status, lines, _ = explain(capsys, "http://a/")
+
+    assert status == 0
+    assert f"VirtualService default/a ({file}:3)" in lines
+
+
+def test_explain_prints_errors_of_rules_as_check_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(GOOD.replace("host: a", "host: 5"))
+
+    checked = check(capsys, file)
+
+    assert checked[0] == 1
+    assert explain(capsys, "--rules", file, "http://a/") == checked
+
+
+def test_explain_points_to_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD.replace("host: a}", "host: a, exportTo: [x]}"))
+
+    status, _, err = explain(capsys, "--rules", tmp_path, "http://a/")
+
+    assert (status, err) == (0, "1 warning, see mitm-mirror check")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["httpbin:8080/get"], "such as http://httpbin:8080/get", id="no scheme"),
+        pytest.param(["http://a:b/"], "expected a port", id="port"),
+        pytest.param(["http://a/", "-H", "x"], "expected 'name: value'", id="header"),
+        pytest.param(["http://a/", "--rules", "nix.yaml"], "nix.yaml: no such file or folder", id="rules"),
+    ],
+)
+def test_explain_exits_2_for_wrong_usage(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+
+    status, lines, err = explain(capsys, "--rules", tmp_path, *arguments)
+
+    assert (status, lines) == (2, [])
+    assert err.startswith("mitm-mirror explain: ")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["check", "{}"], ["explain", "--rules", "{}", "http://a/"]], ids=["check", "explain"]
+)
+def test_module_is_the_command_and_imports_neither_mitmproxy_nor_httpx(
+    arguments: list[str], tmp_path: Path
+) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(GOOD)
     code = (
         "import runpy, sys\n"
-        f"sys.argv = ['mitm-mirror', 'check', {str(file)!r}]\n"
+        f"sys.argv = {['mitm-mirror', *(argument.format(file) for argument in arguments)]!r}\n"
         "try:\n    runpy.run_module('mitm_mirror', run_name='__main__')\n"
         "except SystemExit as e:\n    print(e.code)\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'mitmproxy', 'httpx'}))\n"
@@ -135,7 +265,7 @@ def test_module_is_the_command_and_imports_neither_mitmproxy_nor_httpx(tmp_path:
 
     done = run("-c", code)
 
-    assert done.stdout == "0\n[]\n"
+    assert done.stdout.endswith("0\n[]\n"), done.stderr
 
 
 def test_closed_pipe_ends_it_quietly(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mitm_mirror.rule_set import EMPTY_RULE_SET, counted, load_rule_set
+from mitm_mirror.rule_set import EMPTY_RULE_SET, counted, default_rules, load_rule_set
 
 ROUTE = """apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -69,3 +69,9 @@ def test_no_rules_are_an_empty_set() -> None:
 )
 def test_counted(noun: str, count: int, expected: str) -> None:
     assert counted(noun, count) == expected
+
+
+def test_default_rules_are_those_next_to_addon_in_a_checkout() -> None:
+    root = Path(__file__).resolve().parents[1]
+
+    assert str(root / "rules") == default_rules()

@@ -10,8 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mitm_mirror import __version__
+
+if TYPE_CHECKING:
+    from mitm_mirror.rule_set import RuleSet
 
 EXIT_OK = 0
 EXIT_ERRORS = 1
@@ -43,6 +47,32 @@ def _parser() -> argparse.ArgumentParser:
         "Exit status: 0 valid (warnings allowed), 1 errors, 2 usage.",
     )
     check.add_argument("paths", nargs="+", metavar="PATH", help="file, folder (its *.yaml and *.yml) or glob")
+    explain = commands.add_parser(
+        "explain",
+        help="say what rules do with a request, and why",
+        description="Prints which document and line decide, the destinations, endpoints and mirrors with "
+        "their shares, and why each earlier route does not match. Nothing is sent. "
+        "Exit status: 0 explained, 1 the rules have errors, 2 usage.",
+    )
+    explain.add_argument("url", metavar="URL", help="as a client asks for it: http://httpbin:8080/get?x=1")
+    explain.add_argument(
+        "--rules",
+        action="append",
+        metavar="PATH",
+        help="file, folder or glob; several times for several; default: those of the addon",
+    )
+    explain.add_argument("-X", "--request", default="GET", metavar="METHOD", help="default: GET")
+    explain.add_argument(
+        "-H",
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="several times for several; Host takes the place of the URL's",
+    )
+    explain.add_argument(
+        "--client", default="", metavar="ADDRESS", help="the client's, for mitm-mirror/sample-by: client"
+    )
     commands.add_parser(
         "addon",
         help="print the path of the script for mitmdump -s",
@@ -55,14 +85,50 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "addon":
         print(Path(__file__).with_name("script.py"))
         return EXIT_OK
+    if arguments.command == "explain":
+        return _explain(arguments)
     return _check(arguments.paths)
 
 
 def _check(paths: Sequence[str]) -> int:
+    rule_set = _load("check", paths)
+    if rule_set is None:
+        return EXIT_USAGE
+    _print_issues(rule_set)
+    return EXIT_ERRORS if rule_set.errors else EXIT_OK
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from mitm_mirror.imagined import imagine_request
+    from mitm_mirror.routing.explain import explain
+    from mitm_mirror.routing.explain_text import render_explanation
+    from mitm_mirror.rule_set import default_rules
+
+    try:
+        head = imagine_request(
+            arguments.url, method=arguments.request, headers=arguments.header, client=arguments.client
+        )
+    except ValueError as error:
+        print(f"mitm-mirror explain: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    rule_set = _load("explain", arguments.rules or [default_rules()])
+    if rule_set is None:
+        return EXIT_USAGE
+    if rule_set.errors:
+        _print_issues(rule_set)
+        return EXIT_ERRORS
+    if warnings := _count_warnings(rule_set):
+        print(f"{warnings}, see mitm-mirror check", file=sys.stderr)
+    print(render_explanation(explain(rule_set.table, head)))
+    return EXIT_OK
+
+
+def _load(command: str, paths: Sequence[str]) -> "RuleSet | None":
+    """The rules, errors included; None, with a message, where a path names nothing."""
     # Imported here: the other commands answer without the models' half a tenth of a second.
     from mitm_mirror.resources.files import find_files
     from mitm_mirror.resources.issue import Severity
-    from mitm_mirror.rule_set import counted, load_rule_set
+    from mitm_mirror.rule_set import load_rule_set
 
     missing = [
         issue
@@ -70,14 +136,23 @@ def _check(paths: Sequence[str]) -> int:
         if issue.severity is Severity.WARNING
     ]
     for issue in missing:
-        print(f"mitm-mirror check: {issue.file}: {issue.message}", file=sys.stderr)
-    if missing:
-        return EXIT_USAGE
+        print(f"mitm-mirror {command}: {issue.file}: {issue.message}", file=sys.stderr)
+    return None if missing else load_rule_set(paths)
 
-    rule_set = load_rule_set(paths)
+
+def _print_issues(rule_set: "RuleSet") -> None:
+    from mitm_mirror.rule_set import counted
+
     for issue in rule_set.issues:
         print(issue)
     files, errors = counted("file", len(rule_set.files)), counted("error", len(rule_set.errors))
-    warnings = sum(issue.severity is Severity.WARNING for issue in rule_set.issues)
-    print(f"{files}: {errors}, {counted('warning', warnings)}", file=sys.stderr)
-    return EXIT_ERRORS if rule_set.errors else EXIT_OK
+    print(f"{files}: {errors}, {_count_warnings(rule_set) or '0 warnings'}", file=sys.stderr)
+
+
+def _count_warnings(rule_set: "RuleSet") -> str:
+    """`2 warnings`; empty where there is none."""
+    from mitm_mirror.resources.issue import Severity
+    from mitm_mirror.rule_set import counted
+
+    count = sum(issue.severity is Severity.WARNING for issue in rule_set.issues)
+    return counted("warning", count) if count else ""

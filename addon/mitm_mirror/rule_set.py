@@ -41,6 +41,14 @@ def load_rule_set(paths: Sequence[str], *, host_suffix: str = "-shadow", missing
     return RuleSet(table, issues, loaded.files, _summarize(loaded.resources, len(loaded.files)))
 
 
+def default_rules() -> str:
+    """`rules/` next to `addon/` in a checkout, else `rules/` in the working directory."""
+    checkout = Path(__file__).resolve().parents[2]
+    beside = checkout / "rules"
+    # In site-packages the same place would be somebody else's folder: addon.py tells a checkout.
+    return str(beside) if (checkout / "addon" / "addon.py").is_file() else "rules"
+
+
 _EMPTY_TABLE, _ = compile_table(Resources())
 EMPTY_RULE_SET = RuleSet(_EMPTY_TABLE, (), (), "no rules")
 

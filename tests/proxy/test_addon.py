@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from mitmproxy import connection, exceptions, hooks, http, tls
-from mitmproxy.addons import proxyserver
+from mitmproxy.addons import proxyserver, view
 from mitmproxy.proxy import context, server_hooks
 from mitmproxy.test import taddons, tflow
 
@@ -426,6 +426,57 @@ def start_tls(bench: Bench, flow: http.HTTPFlow, client: connection.Client) -> s
     proxy_context = context.Context(client, bench.context.options)
     bench.addon.tls_start_server(tls.TlsData(conn=server, context=proxy_context))
     return server.sni
+
+
+def explained(bench: Bench, flow: http.HTTPFlow) -> list[str]:
+    """What `mirror.explain` shows of the flow under the cursor, as the UI asks it."""
+    shown = view.View()
+    bench.context.master.addons.add(shown)
+    shown.add([flow])
+    rows = bench.context.master.commands.call_strings("mirror.explain", ["@focus"])
+    bench.context.master.addons.remove(shown)
+    return [row[0] for row in rows]
+
+
+@in_loop
+async def test_a_routed_flow_is_explained_by_the_request_that_the_client_sent(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        bench.rules.write_text(RULES.replace("    mirror:", "    rewrite: {uri: /bare}\n    mirror:"))
+        bench.context.master.commands.call("mirror.reload")
+        flow = make_flow("/get/x")
+        fresh = explained(bench, flow)
+        await bench.cycle(flow, "requestheaders", "request")
+        routed = explained(bench, flow)
+
+    assert "/bare/x" == flow.request.path
+    assert fresh == routed
+    assert "generation 2: " in routed[0]
+    assert "GET http://httpbin:8080/get/x" == routed[1]
+    assert '    match[0]: uri prefix "/bare" does not match "/get/x"' in routed
+    assert "    endpoint  http://127.0.0.1:8001" in routed
+    assert "    request   GET /bare/x" in routed
+    assert "    Host      httpbin-shadow:8080" in routed
+
+
+@in_loop
+async def test_a_flow_is_explained_by_the_rules_that_are_served_now(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow()
+        await bench.cycle(flow, "requestheaders", "request")
+        bench.rules.write_text(RULES.replace("prefix: /get", "prefix: /put"))
+        bench.context.master.commands.call("mirror.reload")
+        lines = explained(bench, flow)
+
+    assert "this flow was decided by generation 1, before these rules came" == lines[1]
+    assert '    match[0]: uri prefix "/put" does not match "/get"' in lines
+    assert lines[-1].startswith("Answered 404 here")
+
+
+@in_loop
+async def test_only_http_flows_can_be_explained(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        with pytest.raises(exceptions.CommandError, match="expected an HTTP flow"):
+            bench.context.master.commands.call("mirror.explain", tflow.ttcpflow())
 
 
 @in_loop

@@ -1,11 +1,10 @@
 """mitmproxy's options as settings."""
 
-from pathlib import Path
-
 import pytest
 from mitmproxy import addonmanager, optmanager
 
-from mitm_mirror.proxy.options import MirrorSettings, add_options, default_rules, parse_settings
+from mitm_mirror.proxy.options import MirrorSettings, add_options, parse_settings
+from mitm_mirror.rule_set import default_rules
 
 
 class Master:
@@ -38,12 +37,6 @@ def test_defaults_are_those_of_the_contract() -> None:
         )
         == settings
     )
-
-
-def test_default_rules_are_those_next_to_addon_in_a_checkout() -> None:
-    root = Path(__file__).resolve().parents[2]
-
-    assert str(root / "rules") == default_rules()
 
 
 @pytest.mark.parametrize(

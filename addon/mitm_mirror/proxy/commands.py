@@ -3,10 +3,14 @@
 import logging
 from typing import TYPE_CHECKING, cast
 
-from mitmproxy import command, exceptions, types
+import mitmproxy.flow
+from mitmproxy import command, exceptions, http, types
 
 from mitm_mirror.observe.ledger import render_table
+from mitm_mirror.proxy.flows import read_head
 from mitm_mirror.proxy.rules import RulesRefusedError, ServedRules
+from mitm_mirror.routing.explain import explain
+from mitm_mirror.routing.explain_text import render_explanation
 
 if TYPE_CHECKING:
     from mitm_mirror.proxy.addon import MirrorAddon
@@ -36,6 +40,22 @@ class MirrorCommands:
         """Show the rules that are served: hosts, routes, destinations, endpoints and mirrors."""
         served = self._addon.rules.current
         return _rows(_heading(served), *map(str, served.rule_set.issues), served.rule_set.table.describe())
+
+    @command.command("mirror.explain")
+    def explain(self, flow: mitmproxy.flow.Flow) -> types.Data:
+        """Show what the rules that are served say about a flow's request, and why."""
+        if not isinstance(flow, http.HTTPFlow):
+            raise exceptions.CommandError("mirror.explain: expected an HTTP flow")
+        served = self._addon.rules.current
+        exchange = self._addon.exchanges.get(flow)
+        # A flow that was routed carries the endpoint's address and the rewritten path by now.
+        head = read_head(flow) if exchange is None else exchange.head
+        lines = [_heading(served)]
+        if exchange is not None and exchange.generation != served.generation:
+            lines.append(
+                f"this flow was decided by generation {exchange.generation}, before these rules came"
+            )
+        return _rows(*lines, render_explanation(explain(served.rule_set.table, head)))
 
     @command.command("mirror.stats")
     def stats(self) -> types.Data:

@@ -3,7 +3,7 @@
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
-from mitm_mirror.routing.authority import split_authority
+from mitm_mirror.routing.authority import written_port
 from mitm_mirror.routing.decision import Answer, Forward, MirrorCopy, Target
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.request import HeaderFields, RequestHead
@@ -30,7 +30,7 @@ def read_head(flow: http.HTTPFlow) -> RequestHead:
         # Absolute form may come without Host in HTTP/1.0; then the URI is all there is.
         if not authority and isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode):
             authority = _decode(_hostport(request.host, request.port))
-    written = _written_port(authority)
+    written = written_port(authority)
     return RequestHead(
         method=_decode(data.method),
         scheme=scheme,
@@ -135,12 +135,6 @@ def _authority(request: http.Request, fields: HeaderFields) -> str:
         if name.lower() == b"host":
             return _decode(value)
     return _decode(request.data.authority)
-
-
-def _written_port(authority: str) -> int | None:
-    text = split_authority(authority)[1].removeprefix(":")
-    # isdecimal alone would take digits of other scripts, which int() reads too.
-    return int(text) if text.isascii() and text.isdecimal() and int(text) < 65536 else None
 
 
 def _with_host(fields: HeaderFields, authority: bytes, *, insert: bool) -> HeaderFields:

@@ -5,12 +5,12 @@ The names are promises, see README.md. Nothing here touches `ctx`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mitmproxy import addonmanager, optmanager
 from mitmproxy.utils import human
 
 from mitm_mirror.observe.formats import FORMATS
+from mitm_mirror.rule_set import default_rules
 
 OPTION_PREFIX = "mirror_"
 
@@ -102,14 +102,6 @@ def parse_settings(options: optmanager.OptManager) -> MirrorSettings:
         body_limit_bytes=_parse_bytes("mirror_body_limit", options.mirror_body_limit),
         drain_timeout_s=_parse_seconds("mirror_drain_timeout", options.mirror_drain_timeout, zero_ok=True),
     )
-
-
-def default_rules() -> str:
-    """`rules/` next to `addon/` in a checkout, else `rules/` in the working directory."""
-    checkout = Path(__file__).resolve().parents[3]
-    beside = checkout / "rules"
-    # In site-packages the same place would be somebody else's folder: addon.py tells a checkout.
-    return str(beside) if (checkout / "addon" / "addon.py").is_file() else "rules"
 
 
 def _parse_suffix(value: str) -> str:

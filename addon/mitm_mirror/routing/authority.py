@@ -15,6 +15,13 @@ def split_authority(authority: str) -> tuple[str, str]:
     return authority[:colon], authority[colon:]
 
 
+def written_port(authority: str) -> int | None:
+    """The port that the authority names; None where it names none, or none that exists."""
+    text = split_authority(authority)[1].removeprefix(":")
+    # isdecimal alone would take digits of other scripts, which int() reads too.
+    return int(text) if text.isascii() and text.isdecimal() and int(text) < 65536 else None
+
+
 def server_name(authority: str) -> str:
     """The host alone, as TLS names it: no port, no brackets, and no trailing dot (RFC 6066, section 3)."""
     return split_authority(authority)[0].removeprefix("[").removesuffix("]").removesuffix(".")

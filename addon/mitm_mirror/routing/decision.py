@@ -31,6 +31,12 @@ class Endpoint:
     port: int
     scheme: Literal["http", "https"] | None = None
 
+    @property
+    def host_port(self) -> str:
+        """`127.0.0.1:8001`, `[::1]:8001`."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

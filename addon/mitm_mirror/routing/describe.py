@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, StringMatch
 from mitm_mirror.routing.actions import Action, DirectResponseAction, ForwardAction, RedirectAction
 from mitm_mirror.routing.destinations import ResolvedDestination
-from mitm_mirror.routing.matchers import is_presence
+from mitm_mirror.routing.matchers import is_presence, match_kind
 from mitm_mirror.routing.redirect import Redirect
 
 
@@ -47,11 +47,9 @@ def _describe_destination(prefix: str, destination: ResolvedDestination) -> list
         if destination.port not in (None, number):
             continue
         for weight, target in zip(found.targets.weights, found.targets.items, strict=True):
-            address = target.endpoint.address
-            address = f"[{address}]" if ":" in address else address
             share = f" weight {weight}" if len(found.targets.items) > 1 else ""
             scheme = f"{target.endpoint.scheme}://" if target.endpoint.scheme else ""
-            lines.append(f"  endpoint {scheme}{address}:{target.endpoint.port}{share}")
+            lines.append(f"  endpoint {scheme}{target.endpoint.host_port}{share}")
     return lines if len(lines) > 1 else [*lines, "  no endpoint"]
 
 
@@ -77,5 +75,4 @@ def describe_match(spec: HTTPMatchRequest) -> str:
 def _describe_value(spec: StringMatch) -> str:
     if is_presence(spec):
         return "present"
-    kind = next(kind for kind in ("exact", "prefix", "regex") if getattr(spec, kind) is not None)
-    return f"{kind} {getattr(spec, kind)}"
+    return " ".join(match_kind(spec))

@@ -30,6 +30,8 @@ class ResolvedDestination:
     port: int | None
     """None where neither rule nor service decides: then it is the port that the client addressed."""
     by_port: Mapping[int, PortTargets]
+    problem: str = ""
+    """Why it leads nowhere; empty where it leads somewhere."""
 
     def choose(self, client_port: int, draw: Callable[[], float]) -> Target | None:
         """One of its endpoints by weight, or None where there is none on that port."""
@@ -46,10 +48,8 @@ class ResolvedDestination:
 @dataclass(frozen=True, slots=True)
 class _Resolution:
     destination: ResolvedDestination
-    problem: str
-    """Why it leads nowhere; empty where it leads somewhere."""
     field: FieldPath
-    """The field below the destination that is to blame."""
+    """The field below the destination that is to blame where it leads nowhere."""
 
 
 class DestinationResolver:
@@ -73,8 +73,8 @@ class DestinationResolver:
         found = self._resolutions.get(key)
         if found is None:
             found = self._resolutions[key] = self._resolve(*key)
-        if found.problem:
-            message = f"{found.problem}; {effect}"
+        if found.destination.problem:
+            message = f"{found.destination.problem}; {effect}"
             self.issues.append(resource.issue(Severity.WARNING, (*path, *found.field), message))
         return found.destination
 
@@ -90,7 +90,7 @@ class DestinationResolver:
             ports = ", ".join(map(str, service.ports))
             problem = f"{service.host} has no port {port}; its ports are {ports}"
             field = ("port", "number")
-        return _Resolution(ResolvedDestination(host, subset, port, by_port), problem, field)
+        return _Resolution(ResolvedDestination(host, subset, port, by_port, problem), field)
 
     def _find_service(self, host: str, written: str) -> Service | None:
         # Outside Kubernetes nobody qualifies a ServiceEntry's host for us: `httpbin` may be just that.

@@ -76,6 +76,11 @@ class HostIndex(Generic[Entry]):
                 self._exact.setdefault(host, entry)
         self._lengths = tuple(sorted({len(suffix) for suffix in self._suffixes}, reverse=True))
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every host that has an entry, wildcards last."""
+        return (*self._exact, *(f"*{suffix}" for suffix in self._suffixes))
+
     def find(self, host: str) -> Entry | None:
         """The entry for a host as `host_key` gives it. It may itself be a wildcard: `*.a.b` finds `*.b`."""
         found = self._exact.get(host)

@@ -5,6 +5,7 @@ Source throughout: istio pilot/pkg/networking/core/route/route.go, TranslateRout
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, StringMatch
 from mitm_mirror.routing.regex import full_match
@@ -12,11 +13,27 @@ from mitm_mirror.routing.view import RequestView
 
 ValueMatch = Callable[[bytes], bool]
 Condition = Callable[[RequestView], bool]
+Subject = Literal["uri", "method", "authority", "scheme", "header", "without header", "query parameter"]
 
 # A route without a `uri` match is a match of the prefix "/" (see there).
 _ROOT_LENGTH = 1
 # Only a JWT filter could provide what such a "header" matches; there is none here.
 _CLAIMS = "@request.auth.claims"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one condition asks, for people.
+
+    Kept beside the condition, which stays a bare function: an object with `__call__` takes longer to
+    call, and every request would pay for it.
+    """
+
+    subject: Subject
+    name: str
+    """Of the header or query parameter, as written; else empty."""
+    spec: StringMatch
+    ignore_case: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +45,8 @@ class Match:
     conditions: tuple[Condition, ...]
     prefix_length: int | None
     """How much of the path a prefix rewrite replaces; None means all of it."""
+    checks: tuple[Check, ...] = ()
+    """What each of `conditions` asks, in their order."""
 
     @property
     def is_catch_all(self) -> bool:
@@ -36,6 +55,14 @@ class Match:
 
 
 CATCH_ALL = Match(0, (), _ROOT_LENGTH)
+
+
+@dataclass(frozen=True, slots=True)
+class UnmetMatch:
+    """A match that no request can meet here, see `never_matches`."""
+
+    field: str
+    """The field that is to blame."""
 
 
 class MatchError(ValueError):
@@ -63,27 +90,38 @@ def never_matches(spec: HTTPMatchRequest) -> str:
 
 def compile_match(spec: HTTPMatchRequest) -> Match:
     """The compiled match, cheapest conditions first. MatchError says which field is wrong."""
-    conditions: list[Condition] = []
+    found: list[tuple[Check, Condition]] = []
     prefix_length: int | None = _ROOT_LENGTH
     # For `uri` the regex `*` has no special meaning, so it is an error like any bad regex.
     if spec.uri is not None and (spec.uri.regex == "*" or not is_presence(spec.uri)):
         prefix_length = None if spec.uri.prefix is None else len(spec.uri.prefix.encode())
         # Any path begins so. It also lets `*` of OPTIONS through, which Envoy would answer 404.
         if spec.uri.prefix not in ("/", "") and spec.uri.regex != ".*":
-            conditions.append(_path_condition(_compile(("uri",), spec.uri, spec.ignore_uri_case)))
-    for field, pseudo in (("method", b":method"), ("authority", b":authority"), ("scheme", b":scheme")):
-        value = getattr(spec, field)
+            path_matches = _compile(("uri",), spec.uri, spec.ignore_uri_case)
+            check = Check("uri", "", spec.uri, spec.ignore_uri_case)
+            found.append((check, _path_condition(path_matches)))
+    pseudo_headers: tuple[tuple[Subject, StringMatch | None], ...] = (
+        ("method", spec.method),
+        ("authority", spec.authority),
+        ("scheme", spec.scheme),
+    )
+    for field, value in pseudo_headers:
         if value is not None:
-            conditions.append(_header_condition(pseudo, _value_match((field,), value)))
+            condition = _header_condition(f":{field}".encode(), _value_match((field,), value))
+            found.append((Check(field, "", value), condition))
     for name, value in spec.headers.items():
-        conditions.append(_header_condition(name.lower().encode(), _value_match(("headers", name), value)))
+        condition = _header_condition(name.lower().encode(), _value_match(("headers", name), value))
+        found.append((Check("header", name, value), condition))
     for name, value in spec.without_headers.items():
         if not name.startswith(_CLAIMS):
-            found = _value_match(("withoutHeaders", name), value)
-            conditions.append(_without_condition(name.lower().encode(), found, is_presence(value)))
+            forbidden = _value_match(("withoutHeaders", name), value)
+            condition = _without_condition(name.lower().encode(), forbidden, is_presence(value))
+            found.append((Check("without header", name, value), condition))
     for name, value in spec.query_params.items():
-        conditions.append(_query_condition(name.encode(), _value_match(("queryParams", name), value)))
-    return Match(spec.port, tuple(conditions), prefix_length)
+        condition = _query_condition(name.encode(), _value_match(("queryParams", name), value))
+        found.append((Check("query parameter", name, value), condition))
+    checks, conditions = tuple(check for check, _ in found), tuple(condition for _, condition in found)
+    return Match(spec.port, conditions, prefix_length, checks)
 
 
 def is_presence(spec: StringMatch) -> bool:
@@ -92,6 +130,13 @@ def is_presence(spec: StringMatch) -> bool:
     The regex `*`, which is no RE2, means that too. Source: route.go, canBeConvertedToPresentMatch.
     """
     return spec.regex == "*" or (spec.exact is None and spec.prefix is None and spec.regex is None)
+
+
+def match_kind(spec: StringMatch) -> tuple[str, str]:
+    """(`exact`, `prefix` or `regex`, its value) of a match that `is_presence` is not true of."""
+    if spec.exact is not None:
+        return "exact", spec.exact
+    return ("prefix", spec.prefix) if spec.prefix is not None else ("regex", spec.regex or "")
 
 
 def _value_match(path: tuple[str, ...], spec: StringMatch) -> ValueMatch:

@@ -24,11 +24,18 @@ from mitm_mirror.routing.actions import (
 from mitm_mirror.routing.decision import HeaderOperations, RuleRef
 from mitm_mirror.routing.destinations import DestinationResolver
 from mitm_mirror.routing.headers import NO_OPERATIONS, compile_operations, merge_operations
-from mitm_mirror.routing.matchers import CATCH_ALL, Match, MatchError, compile_match, never_matches
+from mitm_mirror.routing.matchers import (
+    CATCH_ALL,
+    Match,
+    MatchError,
+    UnmetMatch,
+    compile_match,
+    never_matches,
+)
 from mitm_mirror.routing.mirror import MirrorPolicy, Mirrors, percentage_millionths, route_millionths
 from mitm_mirror.routing.redirect import compile_redirect
 from mitm_mirror.routing.rewrite import compile_rewrite
-from mitm_mirror.routing.table import Route
+from mitm_mirror.routing.table import IdleRoute, Route
 from mitm_mirror.routing.weights import Weighted
 
 _NO_COPY = "0 copies no request"
@@ -44,9 +51,9 @@ class RouteCompiler:
     host_suffix: str
     issues: list[Issue]
 
-    def compile_routes(self) -> tuple[Route, ...]:
-        """The routes that can be reached, in order. Routes behind a catch-all are left out with a warning."""
-        routes: list[Route] = []
+    def compile_routes(self) -> tuple[Route | IdleRoute, ...]:
+        """The routes in order. Those behind a catch-all are left out with a warning."""
+        routes: list[Route | IdleRoute] = []
         catch_all: int | None = None
         for i, spec in enumerate(self.resource.spec.http):
             path: FieldPath = ("spec", "http", i)
@@ -54,21 +61,25 @@ class RouteCompiler:
                 self._warn(path, f"never reached: http[{catch_all}] before it matches every request")
                 continue
             route = self._compile_route(path, spec, i)
-            if route is not None:
-                routes.append(route)
-                if any(match.is_catch_all for match in route.matches):
-                    catch_all = i
+            routes.append(route)
+            if isinstance(route, Route) and any(match.is_catch_all for match in route.matches):
+                catch_all = i
         return tuple(routes)
 
-    def _compile_route(self, path: FieldPath, spec: HTTPRoute, index: int) -> Route | None:
+    def _compile_route(self, path: FieldPath, spec: HTTPRoute, index: int) -> Route | IdleRoute:
         written: tuple[HTTPMatchRequest, ...] = ()
-        matches: tuple[Match, ...] = (CATCH_ALL,)
+        tried: tuple[Match | UnmetMatch, ...] = (CATCH_ALL,)
         if spec.match:
-            matches, written = self._compile_matches(path, spec)
+            tried, written = self._compile_matches(path, spec)
         action = self._compile_action(path, spec)
-        if action is None or not matches:
-            return None
-        return Route(self.rule(path, spec.name or f"http[{index}]"), matches, action, written)
+        rule = self.rule(path, spec.name or f"http[{index}]")
+        matches = tuple(match for match in tried if isinstance(match, Match))
+        if action is None:
+            reason = "it delegates, which is not acted on yet" if spec.delegate else "it has an error"
+            return IdleRoute(rule, (), reason)
+        if not matches:
+            return IdleRoute(rule, tuple(match for match in tried if isinstance(match, UnmetMatch)), "")
+        return Route(rule, matches, action, written, tried)
 
     def rule(self, path: FieldPath, route: str) -> RuleRef:
         """How decisions name the route at `path`."""
@@ -78,12 +89,13 @@ class RouteCompiler:
 
     def _compile_matches(
         self, path: FieldPath, spec: HTTPRoute
-    ) -> tuple[tuple[Match, ...], tuple[HTTPMatchRequest, ...]]:
-        compiled: list[Match] = []
+    ) -> tuple[tuple[Match | UnmetMatch, ...], tuple[HTTPMatchRequest, ...]]:
+        compiled: list[Match | UnmetMatch] = []
         written: list[HTTPMatchRequest] = []
         for i, match in enumerate(spec.match):
             # Not warned about here: validation names each field that is not acted on.
-            if never_matches(match):
+            if field := never_matches(match):
+                compiled.append(UnmetMatch(field))
                 continue
             try:
                 compiled.append(compile_match(match))

@@ -8,7 +8,7 @@ from mitm_mirror.routing.actions import Action
 from mitm_mirror.routing.decision import Answer, Decision, PassThrough, RuleRef
 from mitm_mirror.routing.describe import describe_action, describe_match
 from mitm_mirror.routing.hosts import HostIndex, host_key
-from mitm_mirror.routing.matchers import Match
+from mitm_mirror.routing.matchers import Match, UnmetMatch
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.view import RequestView
 
@@ -24,18 +24,31 @@ class Route:
     action: Action
     written: tuple[HTTPMatchRequest, ...]
     """The matches as written, for people; empty where the route has none."""
+    tried: tuple[Match | UnmetMatch, ...]
+    """`matches` and those that can never be met, in the order of the rule: `match[0]`, `match[1]`, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdleRoute:
+    """One HTTPRoute that no request can reach. Nothing asks it; it is kept to say so."""
+
+    rule: RuleRef
+    tried: tuple[UnmetMatch, ...]
+    reason: str
+    """Why; empty where each of its matches says it."""
 
 
 class VirtualHost:
     """The routes of one VirtualService, as its hosts use them."""
 
-    __slots__ = ("_entries", "_no_route", "_ports", "hosts", "routes")
+    __slots__ = ("_entries", "_no_route", "_ports", "all_routes", "hosts", "routes")
 
-    def __init__(self, rule: RuleRef, hosts: tuple[str, ...], routes: tuple[Route, ...]) -> None:
+    def __init__(self, rule: RuleRef, hosts: tuple[str, ...], routes: tuple[Route | IdleRoute, ...]) -> None:
         """`rule` names the VirtualService alone; it answers where no route matches."""
         self.hosts = hosts
-        self.routes = routes
-        self._entries = tuple((match, route) for route in routes for match in route.matches)
+        self.all_routes = routes
+        self.routes = tuple(route for route in routes if isinstance(route, Route))
+        self._entries = tuple((match, route) for route in self.routes for match in route.matches)
         ports = frozenset(match.port for match, _ in self._entries)
         self._ports = None if 0 in ports else ports
         self._no_route = Answer(rule, 404, (), b"", "no_route")
@@ -43,6 +56,16 @@ class VirtualHost:
     @property
     def rule(self) -> RuleRef:
         return self._no_route.rule
+
+    @property
+    def no_route(self) -> Answer:
+        """The answer to a request that no route matches."""
+        return self._no_route
+
+    @property
+    def ports(self) -> tuple[int, ...] | None:
+        """The ports that the routes are for, ascending; None where one is for any port."""
+        return None if self._ports is None else tuple(sorted(self._ports))
 
     def decide(self, head: RequestHead, draw: Callable[[], float]) -> Decision:
         """What the first route that matches decides.
@@ -90,6 +113,11 @@ class RouteTable:
     @property
     def route_count(self) -> int:
         return sum(len(virtual_host.routes) for virtual_host in self._virtual_hosts)
+
+    @property
+    def index(self) -> HostIndex[VirtualHost]:
+        """The rules by host, short names included."""
+        return self._index
 
     def decide(self, head: RequestHead, draw: Callable[[], float]) -> Decision:
         """What the rules say about one request. `draw` gives a number in [0, 1), a new one each time.

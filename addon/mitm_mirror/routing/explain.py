@@ -1,0 +1,205 @@
+"""Explaining what the rules say about one request.
+
+What a request would get is not worked out a second time here: each alternative is decided by the
+code that decides for requests, with the choice taken out.
+"""
+
+import difflib
+from dataclasses import replace
+
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.routing.actions import ForwardAction, RouteDestination
+from mitm_mirror.routing.decision import Answer, Forward, RuleRef
+from mitm_mirror.routing.destinations import ResolvedDestination
+from mitm_mirror.routing.explanation import (
+    Alternative,
+    DecidingRoute,
+    EndpointShare,
+    ExplainedDestination,
+    ExplainedMirror,
+    Explanation,
+    PassedMatch,
+    PassedRoute,
+)
+from mitm_mirror.routing.hosts import host_key
+from mitm_mirror.routing.matchers import Match
+from mitm_mirror.routing.mirror import ALL, Mirrors
+from mitm_mirror.routing.mismatch import describe_conditions, explain_mismatch
+from mitm_mirror.routing.printable import quoted
+from mitm_mirror.routing.request import RequestHead
+from mitm_mirror.routing.table import IdleRoute, Route, RouteTable, VirtualHost
+from mitm_mirror.routing.view import RequestView
+from mitm_mirror.routing.weights import Weighted
+
+_CLOSE_HOSTS = 5
+_CLOSE_RATIO = 0.75
+"""difflib's own 0.6 finds `idle.test` close to `guarded.tst`."""
+
+
+def explain(table: RouteTable, head: RequestHead) -> Explanation:
+    """What `table.decide` says about this request for each draw, and how it comes to that.
+
+    A client that is not known (`head.client` empty) counts as any client.
+    """
+    key = host_key(head.authority)
+    virtual_host = table.index.find(key)
+    if virtual_host is None:
+        return Explanation(head, close_hosts=_close_hosts(table, key))
+    view = RequestView(head)
+    passed, route, match = _search(virtual_host, view)
+    found = Explanation(head, host=_host_of(table, key), virtual_service=virtual_host.rule, passed=passed)
+    if route is None or match is None:
+        if virtual_host.ports is not None and head.port not in virtual_host.ports:
+            return replace(found, ports=virtual_host.ports)
+        return replace(found, answer=virtual_host.no_route)
+    explained = replace(found, route=_deciding(route, match, view))
+    action = route.action
+    if isinstance(action, ForwardAction):
+        items, weights = action.destinations.items, action.destinations.weights
+        return replace(
+            explained,
+            alternatives=tuple(
+                _alternative(action, chosen, 100 * weight / sum(weights), view, route.rule, match)
+                for chosen, weight in zip(items, weights, strict=True)
+            ),
+        )
+    decision = action.decide(view, route.rule, match.prefix_length, _first)
+    assert isinstance(decision, Answer)  # the other actions answer by themselves
+    return replace(explained, answer=decision)
+
+
+def _first() -> float:
+    """A draw that takes the first of several endpoints, and is for every mirror."""
+    return 0.0
+
+
+def _host_of(table: RouteTable, key: str) -> str:
+    """The host in the rules by which `HostIndex.find` found something for this one."""
+    hosts = table.index.hosts
+    if key in hosts:
+        return key
+    wildcards = (host for host in hosts if host.startswith("*"))
+    return max((w for w in wildcards if w == "*" or (len(w) <= len(key) and key.endswith(w[1:]))), key=len)
+
+
+def _close_hosts(table: RouteTable, key: str) -> tuple[str, ...]:
+    """Hosts with the same first label or with nearly the same letters, the best first."""
+    hosts = table.index.hosts
+    first_label = key.partition(".")[0]
+    same = [host for host in hosts if host.partition(".")[0] == first_label]
+    alike = difflib.get_close_matches(key, hosts, _CLOSE_HOSTS, _CLOSE_RATIO)
+    return tuple(dict.fromkeys((*alike, *same)))[:_CLOSE_HOSTS]
+
+
+def _search(
+    virtual_host: VirtualHost, view: RequestView
+) -> tuple[tuple[PassedRoute, ...], Route | None, Match | None]:
+    """(routes that were passed by, the route that decides, the match of it that is met)."""
+    passed: list[PassedRoute] = []
+    for route in virtual_host.all_routes:
+        if isinstance(route, Route):
+            met = next((match for match in route.matches if not explain_mismatch(match, view)), None)
+            if met is not None:
+                return tuple(passed), route, met
+        reason = route.reason if isinstance(route, IdleRoute) else ""
+        passed.append(PassedRoute(route.rule, _passed_matches(route, None, view), reason))
+    return tuple(passed), None, None
+
+
+def _passed_matches(
+    route: Route | IdleRoute, before: Match | None, view: RequestView
+) -> tuple[PassedMatch, ...]:
+    """The matches that are not met, up to `before`."""
+    passed = []
+    for i, match in enumerate(route.tried):
+        if match is before:
+            break
+        passed.append(PassedMatch(i, explain_mismatch(match, view)))
+    return tuple(passed)
+
+
+def _deciding(route: Route, match: Match, view: RequestView) -> DecidingRoute:
+    passed = _passed_matches(route, match, view)
+    index = len(passed) if route.written else None
+    return DecidingRoute(route.rule, passed, index, describe_conditions(match))
+
+
+def _alternative(
+    action: ForwardAction,
+    chosen: RouteDestination,
+    percent: float,
+    view: RequestView,
+    rule: RuleRef,
+    match: Match,
+) -> Alternative:
+    single = replace(action, destinations=Weighted((chosen,), (1,)))
+    decision = single.decide(view, rule, match.prefix_length, _first)
+    assert isinstance(decision, Forward | Answer)  # a route that matched never passes a request through
+    mirrors: tuple[ExplainedMirror, ...] = ()
+    if isinstance(decision, Forward) and action.mirrors is not None:
+        mirrors = _mirrors(action.mirrors, decision, view)
+    return Alternative(percent, _destination(chosen.destination, view.head.port), decision, mirrors)
+
+
+def _destination(destination: ResolvedDestination, client_port: int) -> ExplainedDestination:
+    port = client_port if destination.port is None else destination.port
+    found = destination.by_port.get(port)
+    endpoints: tuple[EndpointShare, ...] = ()
+    problem = ""
+    if found is not None:
+        total = sum(found.targets.weights)
+        endpoints = tuple(
+            EndpointShare(target.endpoint, 100 * weight / total)
+            for target, weight in zip(found.targets.items, found.targets.weights, strict=True)
+        )
+    elif destination.problem:
+        problem = destination.problem
+    else:
+        ports = ", ".join(map(str, destination.by_port))
+        whose = ", which is the request's" if destination.port is None else ""
+        problem = f"no endpoint on port {port}{whose}; there are endpoints on {ports}"
+    cluster = destination.cluster(client_port)
+    return ExplainedDestination(destination.host, destination.subset, port, cluster, endpoints, problem)
+
+
+def _mirrors(mirrors: Mirrors, decision: Forward, view: RequestView) -> tuple[ExplainedMirror, ...]:
+    sampling, settled = _sampling(mirrors, view)
+    explained = []
+    for policy, copy in zip(mirrors.policies, decision.mirrors, strict=True):
+        destination = _destination(policy.destination, view.head.port)
+        ended, reason = copy.outcome, ""
+        if ended is Outcome.NOT_SAMPLED and not settled:
+            ended = Outcome.NO_ENDPOINT if destination.problem else None
+        if ended is Outcome.METHOD_GUARDED:
+            methods = sorted(mirrors.annotations.methods or ())
+            reason = f"mitm-mirror/methods has {', '.join(methods)} alone"
+        elif ended is Outcome.NO_ENDPOINT:
+            reason = destination.problem
+        elif ended is Outcome.NOT_SAMPLED:
+            reason = f"{sampling}; this request is not among them"
+        explained.append(
+            ExplainedMirror(
+                percent=100 * policy.millionths / ALL,
+                destination=destination,
+                copy=copy,
+                sampling=sampling if policy.millionths < ALL else "",
+                settled=settled,
+                ended=ended,
+                reason=reason,
+            )
+        )
+    return tuple(explained)
+
+
+def _sampling(mirrors: Mirrors, view: RequestView) -> tuple[str, bool]:
+    """(what `mitm-mirror/sample-by` goes by, whether that settles it for this request)."""
+    if mirrors.annotations.sample_by is None:
+        return "", False
+    source, name = mirrors.annotations.sample_by
+    what = f"{source} {name}" if name else source
+    identity = mirrors.identity(view)
+    if source == "client" and not identity:
+        return f"by {what}, which is not known here", False
+    if identity is None:
+        return f"by chance, as the request has no {what}", False
+    return f"by {what} {quoted(identity)}", True
