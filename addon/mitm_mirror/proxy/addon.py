@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from mitmproxy import addonmanager, connection, ctx, exceptions, http
 from mitmproxy.proxy import server_hooks
@@ -22,6 +22,7 @@ from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.observe.writer import LogWriter
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.commands import MirrorCommands
+from mitm_mirror.proxy.delays import Delays
 from mitm_mirror.proxy.exchange import Exchange, StreamTap, primary_record
 from mitm_mirror.proxy.flows import apply_forward, make_answer, read_head
 from mitm_mirror.proxy.listeners import is_own_address
@@ -52,6 +53,7 @@ class MirrorAddon:
         self.ledger = Ledger()
         self.rules = RuleKeeper()
         self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address)
+        self.delays = Delays()
         self.exchanges: weakref.WeakKeyDictionary[http.HTTPFlow, Exchange] = weakref.WeakKeyDictionary()
         self.addons = [MirrorCommands(self)]
         self._settings: MirrorSettings | None = None
@@ -99,15 +101,15 @@ class MirrorAddon:
         self._running = True
 
     @guarded
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if flow.response or flow.error:
-            return
+            return None
         rules = self.rules.current
         head = read_head(flow)
         decision = rules.rule_set.table.decide(head, random.random)
         if isinstance(decision, PassThrough):
             self.exchanges.pop(flow, None)  # of the same flow before it was replayed
-            return
+            return None
         self.exchanges[flow] = Exchange(head, decision, rules.generation)
         if isinstance(decision, Forward):
             self.ledger.count_forwarded()
@@ -122,6 +124,9 @@ class MirrorAddon:
                 # Should mitmproxy stream this upload, now or half-way, it connects first, and cannot take
                 # an answer of ours any more: that connection is refused below, and the client gets a 502.
                 flow.request.data.host = UNANSWERABLE_HOST
+        # Held here and not in `request`: a streamed body connects in between, and mitmproxy looks after
+        # this hook whether the client has left. Nothing to await is the plain path, which costs nothing.
+        return self.delays.hold(flow.client_conn.id, decision.delay_s) if decision.delay_s else None
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
@@ -156,6 +161,7 @@ class MirrorAddon:
     @guarded
     def client_disconnected(self, client: connection.Client) -> None:
         self._server_names.pop(client.id, None)
+        self.delays.release(client.id)
 
     def done(self) -> None:
         self.rules.stop_watching()

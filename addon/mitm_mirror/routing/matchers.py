@@ -6,6 +6,7 @@ Source throughout: istio pilot/pkg/networking/core/route/route.go, TranslateRout
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mitm_mirror.resources.resource import FieldPath
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, StringMatch
 from mitm_mirror.routing.regex import full_match
 from mitm_mirror.routing.view import RequestView
@@ -41,7 +42,7 @@ CATCH_ALL = Match(0, (), _ROOT_LENGTH)
 class MatchError(ValueError):
     """A match that cannot be compiled; `path` leads from the match to the field, in YAML's spelling."""
 
-    def __init__(self, path: tuple[str, ...], message: str) -> None:
+    def __init__(self, path: FieldPath, message: str) -> None:
         super().__init__(message)
         self.path = path
 
@@ -70,7 +71,7 @@ def compile_match(spec: HTTPMatchRequest) -> Match:
         prefix_length = None if spec.uri.prefix is None else len(spec.uri.prefix.encode())
         # Any path begins so. It also lets `*` of OPTIONS through, which Envoy would answer 404.
         if spec.uri.prefix not in ("/", "") and spec.uri.regex != ".*":
-            conditions.append(_path_condition(_compile(("uri",), spec.uri, spec.ignore_uri_case)))
+            conditions.append(_path_condition(compile_string(("uri",), spec.uri, spec.ignore_uri_case)))
     for field, pseudo in (("method", b":method"), ("authority", b":authority"), ("scheme", b":scheme")):
         value = getattr(spec, field)
         if value is not None:
@@ -95,11 +96,14 @@ def is_presence(spec: StringMatch) -> bool:
 
 
 def _value_match(path: tuple[str, ...], spec: StringMatch) -> ValueMatch:
-    return _anything if is_presence(spec) else _compile(path, spec)
+    return _anything if is_presence(spec) else compile_string(path, spec)
 
 
-def _compile(path: tuple[str, ...], spec: StringMatch, ignore_case: bool = False) -> ValueMatch:
-    """`ignore_case` is about exact and prefix only: Istio documents that a regex is not affected."""
+def compile_string(path: tuple[str, ...], spec: StringMatch, ignore_case: bool = False) -> ValueMatch:
+    """The match of one value that has to be there; MatchError's path begins with `path`.
+
+    `ignore_case` is about exact and prefix only: Istio documents that a regex is not affected.
+    """
     if spec.exact is not None:
         return _exact(spec.exact.encode(), ignore_case)
     if spec.prefix is not None:
