@@ -165,6 +165,55 @@ def test_http_statuses_in_grpc(rules, http, head, draws, status: int, code: int)
     assert (b"grpc-status", str(code).encode()) in decision.headers
 
 
+def test_a_head_of_grpc_gets_no_message(rules, http, head, draws) -> None:
+    table = rules(faulty(http, f"abort: {{httpStatus: 503, {ALWAYS}}}"))
+
+    decision = table.decide(head(method="HEAD", headers=GRPC), draws())
+
+    assert isinstance(decision, Answer)
+    assert decision.headers == (*GRPC, (b"grpc-status", b"14"))
+
+
+def test_no_route_in_grpc(rules, http, head, draws) -> None:
+    table = rules(http(f"  - match: [{{uri: {{exact: /a}}}}]\n    {V1}"))
+
+    decision = table.decide(head(headers=GRPC), draws())
+
+    assert isinstance(decision, Answer)
+    assert (decision.status, decision.headers, decision.body, decision.reason) == (
+        200,
+        (*GRPC, (b"grpc-status", b"12")),
+        b"",
+        "no_route",
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "headers"),
+    [
+        pytest.param(
+            "redirect: {uri: /x}",
+            ((b"location", b"http://httpbin:8080/x"), (b"x-rule", b"1"), *GRPC, (b"grpc-status", b"2")),
+            id="redirect",
+        ),
+        pytest.param(
+            'directResponse: {status: 404, body: {string: "d~ d%\\n}"}}',
+            (
+                (b"x-rule", b"1"), *GRPC, (b"grpc-status", b"12"), (b"grpc-message", b"d%7E d%25%0A}"),
+            ),
+            id="direct response",
+        ),
+    ],
+)  # fmt: skip
+def test_answers_of_a_rule_in_grpc(rules, http, head, draws, action: str, headers: object) -> None:
+    table = rules(http(f"  - {action}\n    headers: {{response: {{set: {{x-rule: '1'}}}}}}"))
+
+    decision = table.decide(head(headers=GRPC), draws())
+
+    assert isinstance(decision, Answer)
+    assert (decision.status, decision.headers, decision.body) == (200, headers, b"")
+
+
 def test_response_operations_apply_to_an_abort_and_to_a_missing_endpoint(rules, http, head, draws) -> None:
     operations = "headers: {response: {set: {x-%s: '1', content-type: %s}}}"
     table = rules(

@@ -9,8 +9,7 @@ from mitm_mirror.routing.cors import Cors
 from mitm_mirror.routing.decision import Answer, Decision, Forward, HeaderOperations, RuleRef
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.fault import ABORT_BODY, Fault
-from mitm_mirror.routing.headers import apply_operations
-from mitm_mirror.routing.local_reply import local_reply, with_text_type
+from mitm_mirror.routing.local_reply import local_reply
 from mitm_mirror.routing.mirror import Mirrors
 from mitm_mirror.routing.redirect import Redirect
 from mitm_mirror.routing.rewrite import PathRewrite
@@ -69,7 +68,9 @@ class ForwardAction:
         if self.fault is not None:
             delay_s, abort = self.fault.choose(draw)
             if abort is not None:
-                reply = local_reply(view, abort.status, ABORT_BODY, response_headers, abort.grpc_status)
+                reply = local_reply(
+                    view, abort.status, ABORT_BODY, response_headers, grpc_status=abort.grpc_status
+                )
                 cluster = chosen.destination.cluster(head.port)
                 return Answer(rule, *reply, "fault_abort", cluster, delay_s)
         if self.cors is not None:
@@ -117,8 +118,9 @@ class RedirectAction:
     ) -> Decision:
         """The redirect, with the response operations applied to it."""
         location = self.redirect.location(view.head, prefix_length)
-        headers = apply_operations(((b"location", location),), self.response_headers)
-        return Answer(rule, self.redirect.status, headers, b"", "redirect")
+        headers = ((b"location", location),)
+        reply = local_reply(view, self.redirect.status, b"", (self.response_headers,), headers=headers)
+        return Answer(rule, *reply, "redirect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +133,11 @@ class DirectResponseAction:
 
     def decide(
         self,
-        view: RequestView,  # noqa: ARG002 - this and the next two are the protocol's, the answer is fixed
+        view: RequestView,
         rule: RuleRef,
-        prefix_length: int | None,  # noqa: ARG002
+        prefix_length: int | None,  # noqa: ARG002 - this and the next are the protocol's, the answer is fixed
         draw: Callable[[], float],  # noqa: ARG002
     ) -> Decision:
-        """Source of the content type: Envoy's Utility::prepareLocalReply, after the operations."""
-        headers = apply_operations((), self.response_headers)
-        if self.body:
-            headers = with_text_type(headers)
-        return Answer(rule, self.status, headers, self.body, "direct_response")
+        """The response, with the response operations applied to it."""
+        reply = local_reply(view, self.status, self.body, (self.response_headers,))
+        return Answer(rule, *reply, "direct_response")
