@@ -186,6 +186,12 @@ def test_envoy_is_istios_default_line_and_fields(record: AccessRecord, expected:
             replace(PRIMARY, outcome=PrimaryOutcome.NO_ENDPOINT), "UH", "no_healthy_upstream", id="503"
         ),
         pytest.param(
+            replace(PRIMARY, outcome=PrimaryOutcome.FAULT_ABORT), "FI", "fault_filter_abort", id="abort"
+        ),
+        pytest.param(
+            replace(PRIMARY, outcome=PrimaryOutcome.CORS_PREFLIGHT), "-", "cors_response", id="preflight"
+        ),
+        pytest.param(
             replace(PRIMARY, outcome=PrimaryOutcome.REDIRECT), "-", "direct_response", id="redirect"
         ),
         pytest.param(
@@ -257,6 +263,21 @@ def test_json_is_the_records_dict() -> None:
         '{"start_time":"2026-11-22T15:33:30.123Z","copy":"shadow","id":"5f0c","outcome":"ok",'
     )
     assert json.loads(line) == SHADOW.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "flags"),
+    [
+        pytest.param(PrimaryOutcome.OK, "DI", id="alone"),
+        pytest.param(PrimaryOutcome.FAULT_ABORT, "DI,FI", id="then an abort"),
+        pytest.param(PrimaryOutcome.CLIENT_GONE, "DI,DC", id="then the client left"),
+        pytest.param(PrimaryOutcome.NO_ENDPOINT, "UH,DI", id="no endpoint"),
+    ],
+)
+def test_a_delay_has_envoys_flag_in_envoys_order(outcome: PrimaryOutcome, flags: str) -> None:
+    line = format_envoy(replace(PRIMARY, outcome=outcome, delay_ms=1500.0))
+
+    assert f" 200 {flags} " in line
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from mitmproxy import connection, exceptions, hooks, http, tls
+from mitmproxy import flow as mitm_flow
 from mitmproxy.addons import proxyserver, view
 from mitmproxy.proxy import context, server_hooks
 from mitmproxy.test import taddons, tflow
 
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.addon import UNANSWERABLE_HOST, MirrorAddon
+from mitm_mirror.proxy.delays import Delays
 from mitm_mirror.proxy.mirrors import FLOW_OUTCOMES, Shadow
 from mitm_mirror.shadow.ending import Ending
 from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
@@ -593,3 +595,201 @@ async def test_an_http2_body_that_is_streamed_to_http1_is_sent_in_chunks(tmp_pat
         await bench.cycle(flow, "requestheaders")
 
     assert "chunked" == flow.request.headers["transfer-encoding"]
+
+
+DELAY = "fault: {delay: {fixedDelay: 2500ms, percentage: {value: 100}}}"
+ABORT = "fault: {abort: {httpStatus: 418, percentage: {value: 100}}}"
+DELAY_AND_ABORT = (
+    "fault: {delay: {fixedDelay: 2500ms, percentage: {value: 100}}, "
+    "abort: {httpStatus: 418, percentage: {value: 100}}}"
+)
+CORS = "corsPolicy: {allowOrigins: [{exact: 'http://a'}], allowMethods: [GET]}"
+
+
+@dataclass
+class Clock:
+    """Time that the test moves on."""
+
+    delays_s: list[float] = field(default_factory=list)
+    ends: list[Callable[[], None]] = field(default_factory=list)
+
+    def __call__(self, delay_s: float, end: Callable[[], None]) -> "Clock":
+        self.delays_s.append(delay_s)
+        self.ends.append(end)
+        return self
+
+    def cancel(self) -> None:
+        pass
+
+
+@contextlib.asynccontextmanager
+async def running_with(tmp_path: Path, more: str) -> AsyncIterator[tuple[Bench, Clock]]:
+    """The route of `/get` has `more` besides."""
+    async with running(tmp_path) as bench:
+        clock = Clock()
+        bench.addon.delays = Delays(clock)
+        place = "  - match: [{uri: {prefix: /get}}]\n"
+        bench.rules.write_text(RULES.replace(place, f"{place}    {more}\n"))
+        bench.context.master.commands.call("mirror.reload")
+        yield bench, clock
+
+
+async def held(bench: Bench, flow: http.HTTPFlow) -> "asyncio.Task[None]":
+    """The flow's `requestheaders`, once it is held."""
+    task = asyncio.create_task(bench.cycle(flow, "requestheaders"))
+    await asyncio.sleep(0)
+    assert bench.addon.delays.held == 1
+    assert not task.done()
+    return task
+
+
+@in_loop
+async def test_a_flow_without_a_delay_has_nothing_to_await(tmp_path: Path) -> None:
+    """An awaitable costs a turn of the event loop: only delayed flows may have one."""
+    async with running(tmp_path) as bench:
+        for path in ("/get", "/bare", "/nothing"):
+            assert bench.addon.requestheaders(make_flow(path)) is None
+
+
+@in_loop
+async def test_a_delay_holds_the_primary_and_then_the_shadow_is_sent(tmp_path: Path) -> None:
+    async with running_with(tmp_path, DELAY) as (bench, clock):
+        flow = make_flow()
+        task = await held(bench, flow)
+        assert bench.pool.submitted == []
+        assert bench.totals() == {}
+        clock.ends[0]()
+        await task
+        await bench.cycle(flow, "request")
+        flow.response = http.Response.make(200)
+        await bench.cycle(flow, "responseheaders", "response")
+
+        assert clock.delays_s == [2.5]
+        assert len(bench.pool.submitted) == 1
+        assert [(2500.0, "ok")] == [(record["delay_ms"], record["outcome"]) for record in bench.records()]
+
+
+@in_loop
+async def test_other_flows_go_on_while_one_is_held(tmp_path: Path) -> None:
+    async with running_with(tmp_path, DELAY) as (bench, clock):
+        task = await held(bench, make_flow())
+        other = make_flow("/bare")
+        await bench.cycle(other, "requestheaders", "request")
+        assert other.response is not None
+        clock.ends[0]()
+        await task
+
+
+@in_loop
+async def test_a_client_that_leaves_while_it_is_held_leaves_no_shadow(tmp_path: Path) -> None:
+    async with running_with(tmp_path, DELAY) as (bench, _):
+        flow = make_flow()
+        task = await held(bench, flow)
+        bench.addon.client_disconnected(flow.client_conn)
+        await task
+        # What mitmproxy does when it finds after the hook that the client has left.
+        flow.client_conn.state = connection.ConnectionState.CLOSED
+        flow.error = mitm_flow.Error("Client disconnected.")
+        await bench.cycle(flow, "error")
+
+        assert bench.pool.submitted == []
+        assert bench.totals() == {}
+        assert ["client_gone"] == [record["outcome"] for record in bench.records()]
+
+
+@in_loop
+async def test_a_flow_that_is_killed_while_it_is_held_leaves_no_shadow(tmp_path: Path) -> None:
+    async with running_with(tmp_path, DELAY) as (bench, clock):
+        flow = make_flow()
+        flow.live = True
+        task = await held(bench, flow)
+        flow.kill()
+        clock.ends[0]()
+        await task
+        await bench.cycle(flow, "request")
+
+        assert bench.pool.submitted == []
+        assert bench.totals() == {}
+
+
+@in_loop
+async def test_a_held_flow_that_is_cancelled_is_no_bug(tmp_path: Path) -> None:
+    """As mitmproxy does when it is stopped: it waits for no hook."""
+    async with running_with(tmp_path, DELAY) as (bench, _):
+        task = await held(bench, make_flow())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert bench.addon.delays.held == 0
+        assert bench.addon.bugs.counts == {}
+        assert bench.totals() == {}
+
+
+@in_loop
+async def test_the_proxy_stops_while_a_flow_is_held(tmp_path: Path) -> None:
+    """The flow goes on to its primary once it is let go; nothing is left to send its shadow."""
+    async with running_with(tmp_path, DELAY) as (bench, clock):
+        flow = make_flow()
+        task = await held(bench, flow)
+        bench.addon.done()
+        clock.ends[0]()
+        await task
+        await bench.cycle(flow, "request")
+
+        assert {"cancelled": 1} == bench.totals()
+
+
+@pytest.mark.parametrize(
+    ("more", "method", "expected", "reason", "delays_s"),
+    [
+        pytest.param(ABORT, "GET", (418, b"fault filter abort"), "fault_abort", [], id="abort"),
+        pytest.param(
+            DELAY_AND_ABORT, "GET", (418, b"fault filter abort"), "fault_abort", [2.5], id="delay, then abort"
+        ),
+        pytest.param(CORS, "OPTIONS", (200, b""), "cors_preflight", [], id="preflight"),
+    ],
+)
+def test_faults_and_preflights_are_answered_and_not_mirrored(
+    tmp_path: Path,
+    more: str,
+    method: str,
+    expected: tuple[int, bytes],
+    reason: str,
+    delays_s: list[float],
+) -> None:
+    async def run() -> None:
+        async with running_with(tmp_path, more) as (bench, clock):
+            flow = make_flow(method=method)
+            flow.request.headers["Origin"] = "http://a"
+            flow.request.headers["Access-Control-Request-Method"] = "GET"
+            if delays_s:
+                task = await held(bench, flow)
+                clock.ends[0]()
+                await task
+            else:
+                await bench.cycle(flow, "requestheaders")
+            await bench.cycle(flow, "request", "responseheaders", "response")
+
+            assert flow.response is not None
+            assert expected == (flow.response.status_code, flow.response.content)
+            assert delays_s == clock.delays_s
+            assert [reason] == [record["outcome"] for record in bench.records()]
+            assert {reason: 1} == bench.addon.ledger.snapshot().answered
+            assert bench.pool.submitted == []
+            assert {} == bench.totals()
+
+    asyncio.run(run())
+
+
+@in_loop
+async def test_a_cross_origin_answer_is_stamped(tmp_path: Path) -> None:
+    async with running_with(tmp_path, CORS) as (bench, _):
+        flow = make_flow()
+        flow.request.headers["Origin"] = "http://a"
+        await bench.cycle(flow, "requestheaders", "request")
+        flow.response = http.Response.make(200, b"", {"Access-Control-Allow-Origin": "upstream"})
+        await bench.cycle(flow, "responseheaders", "response")
+
+        assert flow.response.headers.get_all("access-control-allow-origin") == ["http://a"]
+        assert len(bench.pool.submitted) == 1

@@ -1,6 +1,8 @@
 """An exception of our own in a hook."""
 
+import asyncio
 import logging
+from collections.abc import Awaitable
 
 import pytest
 
@@ -15,6 +17,44 @@ class Addon:
     def request(self, error: Exception | None) -> None:
         if error:
             raise error
+
+    @guarded
+    def requestheaders(self, error: BaseException) -> Awaitable[None]:
+        async def wait() -> None:
+            raise error
+
+        return wait()
+
+
+def test_a_hook_that_has_nothing_to_await_returns_nothing() -> None:
+    assert Addon().request(None) is None
+
+
+def test_a_bug_does_not_get_out_of_what_a_hook_awaits() -> None:
+    async def run() -> None:
+        addon = Addon()
+
+        pending = addon.requestheaders(KeyError("a"))
+        assert pending is not None
+        await pending
+
+        assert {"KeyError in requestheaders": 1} == addon.bugs.counts
+
+    asyncio.run(run())
+
+
+def test_being_cancelled_is_no_bug() -> None:
+    async def run() -> None:
+        addon = Addon()
+
+        pending = addon.requestheaders(asyncio.CancelledError())
+        assert pending is not None
+        with pytest.raises(asyncio.CancelledError):
+            await pending
+
+        assert {} == addon.bugs.counts
+
+    asyncio.run(run())
 
 
 def test_a_bug_does_not_get_out_of_a_hook_and_is_counted_by_kind() -> None:

@@ -71,8 +71,11 @@ def test_valid_routes(fields: str) -> None:
         (f"{ROUTE}, directResponse: {{status: 200}}", ".route: not allowed beside directResponse"),
         ("redirect: {uri: /}, directResponse: {status: 200}", ".directResponse: not allowed beside redirect"),
         ("redirect: {uri: /}, rewrite: {uri: /}", ".rewrite: not allowed beside redirect"),
-        ("directResponse: {status: 200}, fault: {}", ".fault: not allowed beside directResponse"),
+        ("directResponse: {status: 200}, fault: {abort: {httpStatus: 500, percentage: {value: 1}}}", ".fault: not allowed beside directResponse"),
         (f"delegate: {{name: x}}, {ROUTE}", ".route: not allowed beside delegate"),
+        (f"{ROUTE}, fault: {{}}", ".fault: expected delay, abort or both"),
+        (f"{ROUTE}, corsPolicy: {{allowOrigins: [{{exact: a}}], allowMethods: [x]}}",
+         ".corsPolicy.allowMethods[0]: 'x', expected one of GET, HEAD, POST, PUT, PATCH, DELETE, CONNECT, OPTIONS, TRACE, *"),
         (f"{ROUTE}, mirror: {{host: b}}, mirrors: [{{destination: {{host: b}}}}]", ".mirrors: not allowed beside mirror"),
         (f"{ROUTE}, mirrors: [{{}}]", ".mirrors[0].destination: missing"),
         (f"{ROUTE}, mirrors: [{{destination: {{host: b}}, percentage: {{value: -1}}}}]",
@@ -223,6 +226,12 @@ def test_invalid_other_kinds(kind: str, spec: str, expected: str) -> None:
     assert errors(kind, spec) == [expected]
 
 
+def test_a_delegate_cannot_delegate() -> None:
+    assert errors("VirtualService", "{http: [{delegate: {name: b}}]}") == [
+        "spec.http[0].delegate: not allowed in a VirtualService without hosts: a delegate cannot delegate"
+    ]
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
@@ -232,11 +241,12 @@ def test_invalid_other_kinds(kind: str, spec: str, expected: str) -> None:
          "spec.http[0].mirrorPercentage: empty, which means 0 percent; leave it out for 100"),
         (route(f"{ROUTE}, mirror: {{host: b}}, mirrorPercentage: {{value: 0.00001}}"),
          "spec.http[0].mirrorPercentage.value: 1e-05, below 0.0001 it counts as 0"),
+        (route("redirect: {uri: /}, corsPolicy: {allowOrigins: [{exact: a}]}"),
+         "spec.http[0].corsPolicy: never used: only answers of destinations get CORS headers"),
         (route("redirect: {uri: /}, mirror: {host: b}"),
          "spec.http[0].mirror: never used: a route without destinations is not mirrored"),
         (f"{{hosts: ['*'], http: [{{{ROUTE}}}]}}",
          "spec.hosts[0]: a cluster takes the host * only together with gateways"),
-        (f"{{http: [{{{ROUTE}}}]}}", "spec: no hosts: a delegate, which is not acted on yet"),
         (route(f"match: [{{headers: {{'@request.auth.claims.sub': {{exact: a}}}}}}], {ROUTE}"),
          'spec.http[0].match[0].headers["@request.auth.claims.sub"]: JWT claims are not known here: '
          "the header counts as absent"),
@@ -257,9 +267,6 @@ NOT_ACTED_ON: dict[str, dict[str, str]] = {
         "tls": "{hosts: [a], tls: [{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]}",
         "http.*.timeout": route(f"{ROUTE}, timeout: 5s"),
         "http.*.retries": route(f"{ROUTE}, retries: {{}}"),
-        "http.*.fault": route(f"{ROUTE}, fault: {{}}"),
-        "http.*.corsPolicy": route(f"{ROUTE}, corsPolicy: {{}}"),
-        "http.*.delegate": route("delegate: {name: a}"),
         "http.*.mirrorPercent": route(f"{ROUTE}, mirror: {{host: b}}, mirrorPercent: 5"),
         "http.*.match.*.sourceLabels": route(f"{ROUTE}, match: [{{sourceLabels: {{a: b}}}}]"),
         "http.*.match.*.sourceNamespace": route(f"{ROUTE}, match: [{{sourceNamespace: a}}]"),

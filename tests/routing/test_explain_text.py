@@ -670,23 +670,49 @@ def test_every_line_fits(rules, head) -> None:
             assert len(line) <= 100, line
 
 
-def test_a_route_that_delegates_is_never_reached(rules, head) -> None:
-    text = (
-        HEAD % "VirtualService"
-        + """{name: a}
+DELEGATED = (
+    HEAD % "VirtualService"
+    + """{name: a}
 spec:
   hosts: [httpbin]
   http:
-  - {match: [{uri: {prefix: /}}], delegate: {name: b}}
-  - match: [{uri: {prefix: /a}}]
-    directResponse: {status: 200}
+  - {match: [{uri: {prefix: /a}}], delegate: {name: b}}
+---
 """
+    + HEAD % "VirtualService"
+    + """{name: b}
+spec:
+  http:
+  - match: [{uri: {prefix: /a/x}}]
+    directResponse: {status: 201}
+  - route: [{destination: {host: nobody}}]
+    fault:
+      delay: {fixedDelay: 2s, percentage: {value: 50}}
+      abort: {httpStatus: 418, percentage: {value: 1}}
+    corsPolicy: {allowOrigins: [{exact: 'http://o'}], allowMethods: [GET]}
+"""
+)
+
+
+def test_a_delegated_route_is_named_by_both_and_its_fault_is_shares(rules, head) -> None:
+    lines = render_explanation(explain(rules(DELEGATED), head(target="/a/y"))).splitlines()
+
+    assert "  http[0]/http[1] (rules.yaml:16) decides" in lines
+    assert '    match[0]: uri prefix "/a/x" does not match "/a/y"' in lines
+    assert lines[lines.index("fault: delay 50% by 2 s") + 1] == "fault: abort 1% with 418"
+    assert (
+        "  Answered 503 here: the destination has no endpoint. Nothing is sent, nothing is mirrored." in lines
     )
 
-    assert (
-        "  http[0] (rules.yaml:7) is never reached: it delegates, which is not acted on yet"
-        in render_explanation(explain(rules(text), head())).splitlines()
-    )
+
+def test_a_preflight_is_explained(rules, head) -> None:
+    headers = ((b"Origin", b"http://o"), (b"Access-Control-Request-Method", b"GET"))
+    request = head(method="OPTIONS", target="/a/y", headers=headers)
+
+    text = render_explanation(explain(rules(DELEGATED), request))
+
+    assert "Answered 200 here: a CORS preflight." in text
+    assert "access-control-allow-origin: http://o" in text
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ _ENVOY_WORDS: Mapping[str, tuple[str, str]] = {
     PrimaryOutcome.DIRECT_RESPONSE: ("-", "direct_response"),
     PrimaryOutcome.NO_ROUTE: ("NR", "route_not_found"),
     PrimaryOutcome.ADDON_ANSWER: ("-", "direct_response"),
+    PrimaryOutcome.FAULT_ABORT: ("FI", "fault_filter_abort"),
+    PrimaryOutcome.CORS_PREFLIGHT: ("-", "cors_response"),
     PrimaryOutcome.ERROR: ("UC", "upstream_reset_before_response_started{connection_termination}"),
     PrimaryOutcome.CLIENT_GONE: ("DC", "downstream_remote_disconnect"),
 }
@@ -82,6 +84,8 @@ def format_envoy(record: AccessRecord) -> str:
         details = f"{details[:-1]}|{failure}}}" if record.error else details
     elif record.first_byte_ms is not None or (record.copy == "shadow" and record.status):
         details = details.replace("_before_", "_after_")
+    if record.delay_ms is not None:
+        flags = _with_delay(flags)
     headers = record.headers
     return (
         f"[{format_start_time(record.start_time)}]"
@@ -123,6 +127,13 @@ def _ncsa_time(seconds: int) -> str:
 
 def _envoy_protocol(http_version: str) -> str:
     return http_version.removesuffix(".0") if http_version in ("HTTP/2.0", "HTTP/3.0") else http_version
+
+
+def _with_delay(flags: str) -> str:
+    """The flags with DI (DelayInjected) in its place: Envoy writes them in the order of its enum."""
+    if flags == "-":
+        return "DI"
+    return f"DI,{flags}" if flags in ("FI", "DC") else f"{flags},DI"
 
 
 def _error_field(record: AccessRecord) -> str:

@@ -3,12 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from mitm_mirror.outcome import Outcome
-
-AnswerReason = Literal["redirect", "direct_response", "no_route", "no_endpoint"]
-"""`mitm_mirror.routing.decision.Answer.reason`."""
+from mitm_mirror.routing.decision import AnswerReason
 
 
 @dataclass(frozen=True, slots=True, order=True)

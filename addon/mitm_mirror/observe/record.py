@@ -21,7 +21,7 @@ _CLUSTER = re.compile(r"outbound\|(\d+)\|([^|]*)\|(.*)", re.DOTALL)
 
 
 class PrimaryOutcome(StrEnum):
-    """How a primary ended. The four after `OK` are `Answer.reason`: `PrimaryOutcome(answer.reason)`."""
+    """How a primary ended. The six after `OK` are `Answer.reason`: `PrimaryOutcome(answer.reason)`."""
 
     OK = "ok"
     """Its destination answered, whatever the status."""
@@ -31,6 +31,10 @@ class PrimaryOutcome(StrEnum):
     """The host has rules, but no route matched: 404."""
     NO_ENDPOINT = "no_endpoint"
     """The destination is unknown or has no endpoint: 503."""
+    FAULT_ABORT = "fault_abort"
+    """The route's `fault` answered it."""
+    CORS_PREFLIGHT = "cors_preflight"
+    """The route's `corsPolicy` answered it."""
     ADDON_ANSWER = "addon_answer"
     """Another addon of mitmproxy answered; the destination was not asked and no mirror either."""
     CONNECT_ERROR = "connect_error"
@@ -112,6 +116,9 @@ class AccessRecord:
     """From sending the request to the head of the answer."""
     waited_ms: float | None = None
     """How long the shadow waited to be sent; not part of `duration_ms`. None on the primary."""
+    delay_ms: float | None = None
+    """How long a fault was to hold the primary; part of its `duration_ms`. None without, and on a shadow,
+    which is sent after it."""
     destination: str = ""
     """The cluster's name as Istio gives it: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
     endpoint: str = ""
@@ -174,6 +181,7 @@ class AccessRecord:
             "duration_ms": _milliseconds(self.duration_ms),
             "first_byte_ms": _milliseconds(self.first_byte_ms),
             "waited_ms": _milliseconds(self.waited_ms),
+            "delay_ms": _milliseconds(self.delay_ms),
             "destination": _text(self.destination),
             "destination_host": _text(host),
             "destination_subset": _text(subset),

@@ -22,6 +22,7 @@ from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.observe.writer import LogWriter
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.commands import MirrorCommands
+from mitm_mirror.proxy.delays import Delays
 from mitm_mirror.proxy.exchange import Exchange, StreamTap
 from mitm_mirror.proxy.flows import (
     apply_forward,
@@ -62,6 +63,7 @@ class MirrorAddon:
         self.ledger = Ledger()
         self.rules = RuleKeeper()
         self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address)
+        self.delays = Delays()
         self.exchanges: weakref.WeakKeyDictionary[http.HTTPFlow, Exchange] = weakref.WeakKeyDictionary()
         self.addons = [MirrorCommands(self)]
         self._settings: MirrorSettings | None = None
@@ -108,16 +110,16 @@ class MirrorAddon:
         self._running = True
 
     @guarded
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         self.exchanges.pop(flow, None)  # of the same flow before it was replayed
         if flow.response or flow.error:
-            return
+            return None
         restore_received(flow)
         rules = self.rules.current
         head = read_head(flow)
         decision = rules.rule_set.table.decide(head, random.random)
         if isinstance(decision, PassThrough):
-            return
+            return None
         self.exchanges[flow] = Exchange(head, decision, rules.generation)
         if isinstance(decision, Forward):
             self.ledger.count_forwarded()
@@ -135,6 +137,9 @@ class MirrorAddon:
                 # an answer of ours any more: that connection is refused below, and the client gets a 502.
                 flow.request.data.host = UNANSWERABLE_HOST
                 flow.server_conn = connection.Server(address=None)  # and not via an upstream proxy
+        # Held here and not in `request`: a streamed body connects in between, and mitmproxy looks after
+        # this hook whether the client has left. Nothing to await is the plain path, which costs nothing.
+        return self.delays.hold(flow.client_conn.id, decision.delay_s) if decision.delay_s else None
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
@@ -173,6 +178,7 @@ class MirrorAddon:
     @guarded
     def client_disconnected(self, client: connection.Client) -> None:
         self.forget_client(client)
+        self.delays.release(client.id)
 
     def forget_client(self, client: connection.Client) -> None:
         """Drops what is remembered for a client's upstream connections."""

@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 logger = logging.getLogger(__name__)
@@ -38,14 +38,29 @@ Self = TypeVar("Self", bound=HasBugCounter)
 Args = ParamSpec("Args")
 
 
-def guarded(hook: Callable[Concatenate[Self, Args], Any]) -> Callable[Concatenate[Self, Args], None]:
-    """A hook out of which no exception gets, since mitmproxy would log each one with a traceback."""
+def guarded(
+    hook: Callable[Concatenate[Self, Args], Any],
+) -> Callable[Concatenate[Self, Args], Awaitable[None] | None]:
+    """A hook out of which no exception gets, since mitmproxy would log each one with a traceback.
+
+    A hook may return something to await, which is then guarded as well; else None is returned, and
+    mitmproxy has nothing to wait for. Being cancelled is no bug and goes through.
+    """
 
     @functools.wraps(hook)
-    def wrapper(self: Self, /, *args: Args.args, **kwargs: Args.kwargs) -> None:
+    def wrapper(self: Self, /, *args: Args.args, **kwargs: Args.kwargs) -> Awaitable[None] | None:
         try:
-            hook(self, *args, **kwargs)
+            pending: Awaitable[None] | None = hook(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001  (the guard itself: whatever it is, the flow goes on)
             self.bugs.report(hook.__name__, error)
+            return None
+        return None if pending is None else _finish(pending, self.bugs, hook.__name__)
 
     return wrapper
+
+
+async def _finish(pending: Awaitable[None], bugs: BugCounter, where: str) -> None:
+    try:
+        await pending
+    except Exception as error:  # noqa: BLE001  (as above)
+        bugs.report(where, error)

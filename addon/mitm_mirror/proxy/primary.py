@@ -45,6 +45,7 @@ def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
         response_bytes=_body_size(response, exchange.response_body) if response else None,
         duration_ms=(ended - started) * 1000 if ended else None,
         first_byte_ms=_first_byte_ms(flow),
+        delay_ms=decision.delay_s * 1000 or None,
         destination=forward.target.cluster if forward else _answered_for(decision),
         endpoint=endpoint_of(forward.target) if forward and not exchange.answered_by_addon else "",
         proxy_address=format_address(client.sockname[0], client.sockname[1]),

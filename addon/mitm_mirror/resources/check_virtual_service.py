@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 import re2  # type: ignore[import-untyped]
 
 from mitm_mirror.resources import names
+from mitm_mirror.resources.check_cors import check_cors
+from mitm_mirror.resources.check_fault import check_fault
 from mitm_mirror.resources.finding import Finding, error, show, warning
 from mitm_mirror.resources.names import at
 from mitm_mirror.resources.resource import FieldPath
@@ -38,6 +40,9 @@ def check_virtual_service(spec: VirtualService) -> Iterator[Finding]:
     if not (spec.http or spec.tcp or spec.tls):
         yield error(root, "expected http, tcp or tls routes")
     for index, route in enumerate(spec.http):
+        if route.delegate is not None and not spec.hosts:
+            message = "not allowed in a VirtualService without hosts: a delegate cannot delegate"
+            yield error((*root, "http", index, "delegate"), message)
         yield from _check_route(route, (*root, "http", index))
 
 
@@ -45,7 +50,6 @@ def _check_hosts(spec: VirtualService, root: FieldPath) -> Iterator[Finding]:
     path = (*root, "hosts")
     if not spec.hosts:
         # Istio calls it a delegate, which only another VirtualService's route can reach.
-        yield warning(root, "no hosts: a delegate, which is not acted on yet")
         for name, given in (("gateways", spec.gateways), ("tls", spec.tls), ("tcp", spec.tcp)):
             if given:
                 yield error((*root, name), "not allowed without hosts")
@@ -92,6 +96,18 @@ def _check_route(route: HTTPRoute, path: FieldPath) -> Iterator[Finding]:
                 (*path, "headers", "request"), "Host is given more than once (with rewrite.authority)"
             )
     yield from _check_destinations(route.route, (*path, "route"))
+    yield from _check_filters(route, path)
+
+
+def _check_filters(route: HTTPRoute, path: FieldPath) -> Iterator[Finding]:
+    """What stands before the destinations in Envoy."""
+    if route.fault:
+        yield from check_fault(route.fault, (*path, "fault"))
+    if route.cors_policy:
+        yield from check_cors(route.cors_policy, (*path, "corsPolicy"))
+        if route.redirect or route.direct_response:
+            message = "never used: only answers of destinations get CORS headers"
+            yield warning((*path, "corsPolicy"), message)
 
 
 def _check_action(route: HTTPRoute, path: FieldPath) -> Iterator[Finding]:

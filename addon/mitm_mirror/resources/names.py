@@ -21,6 +21,8 @@ _LABEL_CHARS = 63
 _NAME_CHARS = 255
 # Envoy limits the size of the compiled program; Istio, which cannot compute it, the text's length.
 _REGEX_CHARS = 1024
+# `1.001s` is 1000.9999999999999 milliseconds; what is finer than this is no rounding error.
+_MILLISECOND_ROUNDING = 1e-6
 _RE2_OPTIONS = re2.Options()
 _RE2_OPTIONS.log_errors = False
 
@@ -70,6 +72,14 @@ def is_ip(text: str) -> bool:
 
 def port_number(number: int) -> str | None:
     return None if 1 <= number <= 65535 else f"{number}, expected 1 to 65535"
+
+
+def whole_milliseconds(seconds: float) -> str | None:
+    """For durations, which Istio takes from 1 ms on and to the millisecond (ValidateDuration)."""
+    milliseconds = seconds * 1000
+    if round(milliseconds) < 1 or abs(milliseconds - round(milliseconds)) > _MILLISECOND_ROUNDING:
+        return f"{seconds:g} s, expected whole milliseconds, 1ms or more"
+    return None
 
 
 @lru_cache(maxsize=4096)

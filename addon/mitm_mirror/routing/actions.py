@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mitm_mirror.routing.authority import server_name
+from mitm_mirror.routing.cors import Cors
 from mitm_mirror.routing.decision import Answer, Decision, Forward, HeaderOperations, RuleRef
 from mitm_mirror.routing.destinations import ResolvedDestination
-from mitm_mirror.routing.headers import apply_operations
+from mitm_mirror.routing.fault import ABORT_BODY, Fault
+from mitm_mirror.routing.local_reply import local_reply
 from mitm_mirror.routing.mirror import Mirrors
 from mitm_mirror.routing.redirect import Redirect
-from mitm_mirror.routing.request import HeaderFields
 from mitm_mirror.routing.rewrite import PathRewrite
 from mitm_mirror.routing.view import RequestView
 from mitm_mirror.routing.weights import Weighted
-
-_PLAIN_TEXT: HeaderFields = ((b"content-type", b"text/plain"),)
 
 
 class Action(Protocol):
@@ -46,22 +45,49 @@ class ForwardAction:
     destinations: Weighted[RouteDestination]
     rewrite: PathRewrite | None
     mirrors: Mirrors | None
+    fault: Fault | None = None
+    cors: Cors | None = None
 
     def decide(
         self, view: RequestView, rule: RuleRef, prefix_length: int | None, draw: Callable[[], float]
     ) -> Decision:
-        """A Forward, or a 503 without any mirror where the destination has no endpoint.
+        """A Forward; or an answer without any mirror, for the first of these that holds: the fault
+        aborts the request, it is a preflight, the destination has no endpoint (503).
 
-        Numbers are drawn in this order, each only where there is a choice: destination, endpoint,
-        mirrors, endpoint of each mirror.
+        That is the order of Envoy's filters as Istio lines them up (fault, CORS, router: istio
+        pilot/pkg/networking/core/listener_builder.go), so an aborted request gets no CORS headers,
+        and a preflight is delayed and aborted like any other request.
+
+        Numbers are drawn in this order, each only where there is a choice: destination, delay, abort,
+        endpoint, mirrors, endpoint of each mirror.
         """
         head = view.head
         chosen = self.destinations.choose(draw)
+        response_headers = chosen.response_headers
+        delay_s = 0.0
+        if self.fault is not None:
+            delay_s, abort = self.fault.choose(draw)
+            if abort is not None:
+                reply = local_reply(
+                    view, abort.status, ABORT_BODY, response_headers, grpc_status=abort.grpc_status
+                )
+                cluster = chosen.destination.cluster(head.port)
+                return Answer(rule, *reply, "fault_abort", cluster, delay_s)
+        if self.cors is not None:
+            stamp = self.cors.stamp(view)
+            preflight = self.cors.preflight(view, allowed=stamp is not None)
+            if preflight is not None:
+                cluster = chosen.destination.cluster(head.port)
+                return Answer(rule, 200, preflight, b"", "cors_preflight", cluster, delay_s)
+            if stamp is not None:
+                # Behind the router on the way back: what the rules say of these headers is overwritten.
+                response_headers += (stamp,)
         target = chosen.destination.choose(head.port, draw)
         if target is None:
             cluster = chosen.destination.cluster(head.port)
             # Envoy's text for a cluster without a healthy host.
-            return Answer(rule, 503, _PLAIN_TEXT, b"no healthy upstream", "no_endpoint", cluster)
+            reply = local_reply(view, 503, b"no healthy upstream", response_headers)
+            return Answer(rule, *reply, "no_endpoint", cluster, delay_s)
         authority = chosen.authority or head.authority
         return Forward(
             rule=rule,
@@ -70,8 +96,9 @@ class ForwardAction:
             sni=server_name(authority) or target.host,
             path=head.target if self.rewrite is None else self.rewrite(head.target, prefix_length),
             request_headers=chosen.request_headers,
-            response_headers=chosen.response_headers,
+            response_headers=response_headers,
             mirrors=() if self.mirrors is None else self.mirrors.copies(view, authority, draw),
+            delay_s=delay_s,
         )
 
 
@@ -91,8 +118,9 @@ class RedirectAction:
     ) -> Decision:
         """The redirect, with the response operations applied to it."""
         location = self.redirect.location(view.head, prefix_length)
-        headers = apply_operations(((b"location", location),), self.response_headers)
-        return Answer(rule, self.redirect.status, headers, b"", "redirect")
+        headers = ((b"location", location),)
+        reply = local_reply(view, self.redirect.status, b"", (self.response_headers,), headers=headers)
+        return Answer(rule, *reply, "redirect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +133,11 @@ class DirectResponseAction:
 
     def decide(
         self,
-        view: RequestView,  # noqa: ARG002 - this and the next two are the protocol's, the answer is fixed
+        view: RequestView,
         rule: RuleRef,
-        prefix_length: int | None,  # noqa: ARG002
+        prefix_length: int | None,  # noqa: ARG002 - this and the next are the protocol's, the answer is fixed
         draw: Callable[[], float],  # noqa: ARG002
     ) -> Decision:
-        """Source of the content type: Envoy's Utility::prepareLocalReply, after the operations."""
-        headers = apply_operations((), self.response_headers)
-        if self.body and not any(name.lower() == b"content-type" for name, _ in headers):
-            headers += _PLAIN_TEXT
-        return Answer(rule, self.status, headers, self.body, "direct_response")
+        """The response, with the response operations applied to it."""
+        reply = local_reply(view, self.status, self.body, (self.response_headers,))
+        return Answer(rule, *reply, "direct_response")

@@ -4,6 +4,7 @@ from mitm_mirror.resources.annotations import parse_annotations
 from mitm_mirror.resources.issue import Issue, Severity
 from mitm_mirror.resources.resource import Resource, Resources
 from mitm_mirror.resources.virtual_service import VirtualService
+from mitm_mirror.routing.delegate import Delegates
 from mitm_mirror.routing.destinations import DestinationResolver
 from mitm_mirror.routing.hosts import host_key, qualify_host, short_names
 from mitm_mirror.routing.routes import RouteCompiler
@@ -26,6 +27,7 @@ def compile_table(
     resolver = DestinationResolver(resources)
     issues: list[Issue] = []
     claims = _Claims(issues)
+    delegates = Delegates({(r.namespace, r.name): r for r in resources.virtual_services}, issues)
     virtual_hosts: list[VirtualHost] = []
     written_short: list[tuple[str, VirtualHost]] = []
     for resource in resources.virtual_services:
@@ -33,11 +35,12 @@ def compile_table(
         if not hosts:
             continue
         annotations, _ = parse_annotations(resource.annotations)
-        compiler = RouteCompiler(resource, annotations, resolver, host_suffix, issues)
-        rule = compiler.rule(("metadata", "name"), "")
+        compiler = RouteCompiler(resource, annotations, delegates, resolver, host_suffix, issues)
+        rule = compiler.rule()
         virtual_host = VirtualHost(rule, hosts, compiler.compile_routes())
         virtual_hosts.append(virtual_host)
         written_short += [(name, virtual_host) for name in names]
+    delegates.warn_unused()
     # Full names before short ones: a host that a rule spells out is never somebody else's short name.
     full = [(host, virtual_host) for virtual_host in virtual_hosts for host in virtual_host.hosts]
     derived = [(name, virtual_host) for host, virtual_host in full for name in short_names(host)]

@@ -6,6 +6,10 @@ from typing import Literal
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.request import HeaderFields
 
+AnswerReason = Literal[
+    "redirect", "direct_response", "no_route", "no_endpoint", "fault_abort", "cors_preflight"
+]
+
 
 @dataclass(frozen=True, slots=True)
 class HeaderOperations:
@@ -103,9 +107,11 @@ class Answer:
     status: int
     headers: HeaderFields
     body: bytes
-    reason: Literal["redirect", "direct_response", "no_route", "no_endpoint"]
+    reason: AnswerReason
     destination: str = ""
-    """The cluster name that had no endpoint, for `no_endpoint`."""
+    """The cluster that the request would have gone to; empty where the route has none."""
+    delay_s: float = 0.0
+    """How long a fault holds the request before it is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,8 @@ class Forward:
     """Applied in this order, see `mitm_mirror.routing.headers.apply_operations`."""
     response_headers: tuple[HeaderOperations, ...]
     mirrors: tuple[MirrorCopy, ...]
+    delay_s: float = 0.0
+    """How long a fault holds the request before it, and then its shadows, are sent."""
 
 
 Decision = PassThrough | Answer | Forward

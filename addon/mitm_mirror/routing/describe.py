@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, StringMatch
 from mitm_mirror.routing.actions import Action, DirectResponseAction, ForwardAction, RedirectAction
 from mitm_mirror.routing.destinations import ResolvedDestination
+from mitm_mirror.routing.fault import Fault
 from mitm_mirror.routing.matchers import is_presence, match_kind
 from mitm_mirror.routing.redirect import Redirect
 
@@ -23,6 +24,21 @@ def describe_action(action: Action) -> list[str]:
             lines += _describe_destination(f"to {share}", chosen.destination)
         for policy in action.mirrors.policies if action.mirrors is not None else ():
             lines += _describe_destination(f"mirror {policy.millionths / 10_000:g}% ", policy.destination)
+        if action.fault is not None:
+            lines += describe_fault(action.fault)
+        if action.cors is not None:
+            lines.append("answers CORS preflights")
+    return lines
+
+
+def describe_fault(fault: Fault) -> list[str]:
+    """What a fault does, with its shares: a line for the delay, a line for the abort."""
+    lines = []
+    if fault.delay is not None:
+        lines.append(f"delay {fault.delay.millionths / 10_000:g}% by {fault.delay.delay_s:g} s")
+    if fault.abort is not None:
+        grpc = "" if fault.abort.grpc_status is None else f", gRPC status {fault.abort.grpc_status}"
+        lines.append(f"abort {fault.abort.millionths / 10_000:g}% with {fault.abort.status}{grpc}")
     return lines
 
 

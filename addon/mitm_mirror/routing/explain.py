@@ -10,6 +10,7 @@ from dataclasses import replace
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.actions import ForwardAction, RouteDestination
 from mitm_mirror.routing.decision import Answer, Forward, RuleRef
+from mitm_mirror.routing.describe import describe_fault
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.explanation import (
     Alternative,
@@ -58,6 +59,7 @@ def explain(table: RouteTable, head: RequestHead) -> Explanation:
         items, weights = action.destinations.items, action.destinations.weights
         return replace(
             explained,
+            faults=() if action.fault is None else tuple(describe_fault(action.fault)),
             alternatives=tuple(
                 _alternative(action, chosen, 100 * weight / sum(weights), view, route.rule, match)
                 for chosen, weight in zip(items, weights, strict=True)
@@ -132,7 +134,7 @@ def _alternative(
     rule: RuleRef,
     match: Match,
 ) -> Alternative:
-    single = replace(action, destinations=Weighted((chosen,), (1,)))
+    single = replace(action, destinations=Weighted((chosen,), (1,)), fault=None)
     decision = single.decide(view, rule, match.prefix_length, _first)
     assert isinstance(decision, Forward | Answer)  # a route that matched never passes a request through
     mirrors: tuple[ExplainedMirror, ...] = ()

@@ -62,7 +62,8 @@ def _effect(explanation: Explanation) -> list[str]:
     if explanation.answer is not None:
         return _answer(explanation.answer)
     if explanation.alternatives:
-        return _alternatives(explanation.alternatives, explanation.head)
+        faults = [f"fault: {line}" for line in explanation.faults]
+        return [*faults, *_alternatives(explanation.alternatives, explanation.head)]
     if not explanation.ports:
         return ["None of its routes can ever match: the request passes through."]
     ports = ", ".join(map(str, explanation.ports))
@@ -74,6 +75,7 @@ def _answer(answer: Answer) -> list[str]:
     why = {
         "redirect": "a redirect",
         "direct_response": "a direct response",
+        "cors_preflight": "a CORS preflight",
         "no_route": "no route of the VirtualService matches",
         "no_endpoint": "the destination has no endpoint",
     }[answer.reason]

@@ -104,7 +104,9 @@ class Explanation:
     passed: tuple[PassedRoute, ...] = ()
     """Every route before the one that decided, in order; all of them where none did."""
     route: DecidingRoute | None = None
+    faults: tuple[str, ...] = ()
+    """What the route's `fault` may do before anything below happens, with its shares."""
     alternatives: tuple[Alternative, ...] = ()
-    """In the order of the rule; empty where the rules answer themselves."""
+    """In the order of the rule, for a request that no fault hits; empty where the rules answer themselves."""
     answer: Answer | None = None
     """Where the rules answer whatever is drawn: redirect, direct response, no route."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from mitm_mirror.resources.resource import FieldPath
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, StringMatch
 from mitm_mirror.routing.regex import full_match
 from mitm_mirror.routing.view import RequestView
@@ -68,7 +69,7 @@ class UnmetMatch:
 class MatchError(ValueError):
     """A match that cannot be compiled; `path` leads from the match to the field, in YAML's spelling."""
 
-    def __init__(self, path: tuple[str, ...], message: str) -> None:
+    def __init__(self, path: FieldPath, message: str) -> None:
         super().__init__(message)
         self.path = path
 
@@ -97,7 +98,7 @@ def compile_match(spec: HTTPMatchRequest) -> Match:
         prefix_length = None if spec.uri.prefix is None else len(spec.uri.prefix.encode())
         # Any path begins so. It also lets `*` of OPTIONS through, which Envoy would answer 404.
         if spec.uri.prefix not in ("/", "") and spec.uri.regex != ".*":
-            path_matches = _compile(("uri",), spec.uri, spec.ignore_uri_case)
+            path_matches = compile_string(("uri",), spec.uri, spec.ignore_uri_case)
             check = Check("uri", "", spec.uri, spec.ignore_uri_case)
             found.append((check, _path_condition(path_matches)))
     pseudo_headers: tuple[tuple[Subject, StringMatch | None], ...] = (
@@ -140,11 +141,14 @@ def match_kind(spec: StringMatch) -> tuple[str, str]:
 
 
 def _value_match(path: tuple[str, ...], spec: StringMatch) -> ValueMatch:
-    return _anything if is_presence(spec) else _compile(path, spec)
+    return _anything if is_presence(spec) else compile_string(path, spec)
 
 
-def _compile(path: tuple[str, ...], spec: StringMatch, ignore_case: bool = False) -> ValueMatch:
-    """`ignore_case` is about exact and prefix only: Istio documents that a regex is not affected."""
+def compile_string(path: tuple[str, ...], spec: StringMatch, ignore_case: bool = False) -> ValueMatch:
+    """The match of one value that has to be there; MatchError's path begins with `path`.
+
+    `ignore_case` is about exact and prefix only: Istio documents that a regex is not affected.
+    """
     if spec.exact is not None:
         return _exact(spec.exact.encode(), ignore_case)
     if spec.prefix is not None:

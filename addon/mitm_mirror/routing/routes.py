@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mitm_mirror.resources.annotations import MirrorAnnotations
+from mitm_mirror.resources.annotations import MirrorAnnotations, parse_annotations
 from mitm_mirror.resources.issue import Issue, Severity
 from mitm_mirror.resources.resource import FieldPath, Resource
 from mitm_mirror.resources.virtual_service import (
     Destination,
     Headers,
     HTTPMatchRequest,
-    HTTPRoute,
     Percent,
     VirtualService,
 )
@@ -21,8 +20,11 @@ from mitm_mirror.routing.actions import (
     RedirectAction,
     RouteDestination,
 )
+from mitm_mirror.routing.cors import Cors, compile_cors
 from mitm_mirror.routing.decision import HeaderOperations, RuleRef
+from mitm_mirror.routing.delegate import Delegates, RouteSource
 from mitm_mirror.routing.destinations import DestinationResolver
+from mitm_mirror.routing.fault import compile_fault
 from mitm_mirror.routing.headers import NO_OPERATIONS, compile_operations, merge_operations
 from mitm_mirror.routing.matchers import (
     CATCH_ALL,
@@ -47,6 +49,7 @@ class RouteCompiler:
 
     resource: Resource[VirtualService]
     annotations: MirrorAnnotations
+    delegates: Delegates
     resolver: DestinationResolver
     host_suffix: str
     issues: list[Issue]
@@ -54,45 +57,47 @@ class RouteCompiler:
     def compile_routes(self) -> tuple[Route | IdleRoute, ...]:
         """The routes in order. Those behind a catch-all are left out with a warning."""
         routes: list[Route | IdleRoute] = []
-        catch_all: int | None = None
-        for i, spec in enumerate(self.resource.spec.http):
-            path: FieldPath = ("spec", "http", i)
+        catch_all: str | None = None
+        for source in self.delegates.expand(self.resource):
             if catch_all is not None:
-                self._warn(path, f"never reached: http[{catch_all}] before it matches every request")
+                self._warn(source, (), f"never reached: {catch_all} before it matches every request")
                 continue
-            route = self._compile_route(path, spec, i)
+            route = self._compile_route(source)
             routes.append(route)
             if isinstance(route, Route) and any(match.is_catch_all for match in route.matches):
-                catch_all = i
+                catch_all = source.place
         return tuple(routes)
 
-    def _compile_route(self, path: FieldPath, spec: HTTPRoute, index: int) -> Route | IdleRoute:
+    def _compile_route(self, source: RouteSource) -> Route | IdleRoute:
         written: tuple[HTTPMatchRequest, ...] = ()
         tried: tuple[Match | UnmetMatch, ...] = (CATCH_ALL,)
-        if spec.match:
-            tried, written = self._compile_matches(path, spec)
-        action = self._compile_action(path, spec)
-        rule = self.rule(path, spec.name or f"http[{index}]")
-        matches = tuple(match for match in tried if isinstance(match, Match))
+        if source.spec.match:
+            tried, written = self._compile_matches(source)
+        action = self._compile_action(source)
+        line, _ = source.resource.locate(source.path)
+        rule = RuleRef(self._name, source.label, f"{source.resource.file}:{line}")
         if action is None:
-            reason = "it delegates, which is not acted on yet" if spec.delegate else "it has an error"
-            return IdleRoute(rule, (), reason)
+            return IdleRoute(rule, (), "it has an error")
+        matches = tuple(match for match in tried if isinstance(match, Match))
         if not matches:
             return IdleRoute(rule, tuple(match for match in tried if isinstance(match, UnmetMatch)), "")
         return Route(rule, matches, action, written, tried)
 
-    def rule(self, path: FieldPath, route: str) -> RuleRef:
-        """How decisions name the route at `path`."""
-        line, _ = self.resource.locate(path)
-        name = f"{self.resource.namespace}/{self.resource.name}"
-        return RuleRef(name, route, f"{self.resource.file}:{line}")
+    @property
+    def _name(self) -> str:
+        return f"{self.resource.namespace}/{self.resource.name}"
+
+    def rule(self) -> RuleRef:
+        """How decisions name the VirtualService where no route of it matches."""
+        line, _ = self.resource.locate(("metadata", "name"))
+        return RuleRef(self._name, "", f"{self.resource.file}:{line}")
 
     def _compile_matches(
-        self, path: FieldPath, spec: HTTPRoute
+        self, source: RouteSource
     ) -> tuple[tuple[Match | UnmetMatch, ...], tuple[HTTPMatchRequest, ...]]:
         compiled: list[Match | UnmetMatch] = []
         written: list[HTTPMatchRequest] = []
-        for i, match in enumerate(spec.match):
+        for i, match in enumerate(source.spec.match):
             # Not warned about here: validation names each field that is not acted on.
             if field := never_matches(match):
                 compiled.append(UnmetMatch(field))
@@ -101,53 +106,77 @@ class RouteCompiler:
                 compiled.append(compile_match(match))
                 written.append(match)
             except MatchError as e:
-                self._error((*path, "match", i, *e.path), str(e))
+                # A delegate's are merged with the root's: which of them is to blame is not known any more.
+                path = ("match",) if source.root is not None else ("match", i, *e.path)
+                self._error(source, path, str(e))
         return tuple(compiled), tuple(written)
 
-    def _compile_action(self, path: FieldPath, spec: HTTPRoute) -> Action | None:
-        """None where the route does nothing here: it delegates, or it is wrong."""
+    def _compile_action(self, source: RouteSource) -> Action | None:
+        """None where the route is wrong."""
+        spec = source.spec
         response = _compile_headers(spec.headers).response
+        if spec.redirect is not None or spec.direct_response is not None:
+            self._warn_unused(source)
         if spec.redirect is not None:
             return RedirectAction(compile_redirect(spec.redirect), response)
         if spec.direct_response is not None:
             body = spec.direct_response.body
             content = b"" if body is None else body.bytes or (body.string or "").encode()
             return DirectResponseAction(spec.direct_response.status, content, response)
-        if spec.delegate is not None:
-            return None
-        return self._compile_forward(path, spec)
+        return self._compile_forward(source)
 
-    def _compile_forward(self, path: FieldPath, spec: HTTPRoute) -> ForwardAction | None:
-        destinations = self._compile_destinations(path, spec)
+    def _warn_unused(self, source: RouteSource) -> None:
+        """Says what a delegation brings together that validation, which sees one route, would name."""
+        for name, given in (("fault", source.spec.fault), ("corsPolicy", source.spec.cors_policy)):
+            if given is not None and source.inherited & {name, "directResponse"}:
+                self._warn(source, (name,), f"never used: the requests of {source.place} are answered here")
+
+    def _compile_forward(self, source: RouteSource) -> ForwardAction | None:
+        spec = source.spec
+        destinations = self._compile_destinations(source)
         if destinations is None:
             return None
         try:
             rewrite = compile_rewrite(spec.rewrite)
         except ValueError as e:
-            self._error((*path, "rewrite", "uriRegexRewrite"), str(e))
+            self._error(source, ("rewrite", "uriRegexRewrite"), str(e))
             return None
-        return ForwardAction(destinations, rewrite, self._compile_mirrors(path, spec, destinations))
+        cors: Cors | None = None
+        if spec.cors_policy is not None:
+            try:
+                cors = compile_cors(spec.cors_policy)
+            except MatchError as e:
+                self._error(source, ("corsPolicy", *e.path), str(e))
+                return None
+        return ForwardAction(
+            destinations=destinations,
+            rewrite=rewrite,
+            mirrors=self._compile_mirrors(source, destinations),
+            fault=compile_fault(spec.fault),
+            cors=cors,
+        )
 
-    def _compile_destinations(self, path: FieldPath, spec: HTTPRoute) -> Weighted[RouteDestination] | None:
+    def _compile_destinations(self, source: RouteSource) -> Weighted[RouteDestination] | None:
         """Weights of 0 count only where there is a choice (route.go, applyHTTPRouteDestination)."""
+        spec = source.spec
         single = len(spec.route) == 1
         kept = [(i, route) for i, route in enumerate(spec.route) if single or route.weight > 0]
         if not kept:
             what = (
                 "every destination has weight 0" if spec.route else "nothing says what to do with a request"
             )
-            self._error((*path, "route"), f"{what}; expected a destination with a weight above 0")
+            self._error(source, ("route",), f"{what}; expected a destination with a weight above 0")
             return None
         if single and "weight" in spec.route[0].model_fields_set and spec.route[0].weight == 0:
             message = "a single destination takes every request, also with weight 0"
-            self._warn((*path, "route", 0, "weight"), message)
+            self._warn(source, ("route", 0, "weight"), message)
         of_route = _compile_headers(spec.headers)
         rewritten = spec.rewrite.authority if spec.rewrite is not None else ""
         compiled = []
         for i, route in kept:
             destination = self.resolver.resolve(
-                self.resource,
-                (*path, "route", i, "destination"),
+                source.resource,
+                (*source.path, "route", i, "destination"),
                 route.destination or Destination(),
                 "requests for it are answered 503",
             )
@@ -163,44 +192,56 @@ class RouteCompiler:
             )
         return Weighted(compiled, [max(route.weight, 1) for _, route in kept])
 
-    def _compile_mirrors(
-        self, path: FieldPath, spec: HTTPRoute, primaries: Weighted[RouteDestination]
-    ) -> Mirrors | None:
+    def _compile_mirrors(self, source: RouteSource, primaries: Weighted[RouteDestination]) -> Mirrors | None:
+        spec = source.spec
         wanted: list[tuple[FieldPath, Destination, int]] = []
         if spec.mirror is not None:
-            wanted.append(((*path, "mirror"), spec.mirror, route_millionths(spec)))
+            wanted.append((("mirror",), spec.mirror, route_millionths(spec)))
             if spec.mirror_percentage is None and spec.mirror_percent == 0:
-                self._warn((*path, "mirrorPercent"), _NO_COPY)
-            self._warn_zero((*path, "mirrorPercentage"), spec.mirror_percentage)
+                self._warn(source, ("mirrorPercent",), _NO_COPY)
+            self._warn_zero(source, ("mirrorPercentage",), spec.mirror_percentage)
         for i, policy in enumerate(spec.mirrors):
-            at = (*path, "mirrors", i)
+            at: FieldPath = ("mirrors", i)
             if policy.destination is not None:
                 millionths = percentage_millionths(policy.percentage)
                 wanted.append(((*at, "destination"), policy.destination, millionths))
-                self._warn_zero((*at, "percentage"), policy.percentage)
+                self._warn_zero(source, (*at, "percentage"), policy.percentage)
         policies: list[MirrorPolicy] = []
         for at, destination, millionths in wanted:
             if not millionths:
                 continue
-            resolved = self.resolver.resolve(self.resource, at, destination, "its shadows end as no_endpoint")
+            # A short name means a service of the namespace in which it was written.
+            origin = source.origin(str(at[0]))
+            resolved = self.resolver.resolve(
+                origin.resource, (*origin.path, *at), destination, "its shadows end as no_endpoint"
+            )
             name = (resolved.host, resolved.subset, resolved.port)
             for primary in primaries.items:
                 if name == (primary.destination.host, primary.destination.subset, primary.destination.port):
-                    self._warn(at, "mirrors to the route's own destination, which gets these requests twice")
+                    message = "mirrors to the route's own destination, which gets these requests twice"
+                    self._warn(source, at, message)
                     break
             policies.append(MirrorPolicy(resolved, millionths))
-        return Mirrors(tuple(policies), self.annotations, self.host_suffix) if policies else None
+        if not policies:
+            return None
+        return Mirrors(tuple(policies), self._annotations_of(source), self.host_suffix)
 
-    def _warn_zero(self, path: FieldPath, percentage: Percent | None) -> None:
+    def _annotations_of(self, source: RouteSource) -> MirrorAnnotations:
+        """A delegate's own go before those of the VirtualService that delegates to it."""
+        if source.root is None:
+            return self.annotations
+        return parse_annotations({**self.resource.annotations, **source.resource.annotations})[0]
+
+    def _warn_zero(self, source: RouteSource, path: FieldPath, percentage: Percent | None) -> None:
         """An empty message and a value too small to count are named by validation already."""
         if percentage is not None and percentage.model_fields_set and percentage.value == 0:
-            self._warn((*path, "value"), _NO_COPY)
+            self._warn(source, (*path, "value"), _NO_COPY)
 
-    def _warn(self, path: FieldPath, message: str) -> None:
-        self.issues.append(self.resource.issue(Severity.WARNING, path, message))
+    def _warn(self, source: RouteSource, path: FieldPath, message: str) -> None:
+        self.issues.append(source.issue(Severity.WARNING, path, message))
 
-    def _error(self, path: FieldPath, message: str) -> None:
-        self.issues.append(self.resource.issue(Severity.ERROR, path, message))
+    def _error(self, source: RouteSource, path: FieldPath, message: str) -> None:
+        self.issues.append(source.issue(Severity.ERROR, path, message))
 
 
 class _Headers(NamedTuple):

@@ -1,13 +1,14 @@
 """The compiled rules: from a request's head to a decision."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest
 from mitm_mirror.routing.actions import Action
 from mitm_mirror.routing.decision import Answer, Decision, PassThrough, RuleRef
 from mitm_mirror.routing.describe import describe_action, describe_match
 from mitm_mirror.routing.hosts import HostIndex, host_key
+from mitm_mirror.routing.local_reply import is_grpc, local_reply
 from mitm_mirror.routing.matchers import Match, UnmetMatch
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.view import RequestView
@@ -85,6 +86,9 @@ class VirtualHost:
                     break
             else:
                 return route.action.decide(view, route.rule, match.prefix_length, draw)
+        if is_grpc(view):
+            status, headers, _ = local_reply(view, 404, b"", ())
+            return replace(self._no_route, status=status, headers=headers)
         return self._no_route
 
 
