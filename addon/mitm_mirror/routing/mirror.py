@@ -47,13 +47,13 @@ class MirrorPolicy:
 class Mirrors:
     """All mirrors of one route. At least one policy."""
 
-    __slots__ = ("_annotations", "_drawn", "_headers", "_host_suffix", "policies")
+    __slots__ = ("_drawn", "_headers", "_host_suffix", "annotations", "policies")
 
     def __init__(
         self, policies: tuple[MirrorPolicy, ...], annotations: MirrorAnnotations, host_suffix: str
     ) -> None:
         self.policies = policies
-        self._annotations = annotations
+        self.annotations = annotations
         self._host_suffix = host_suffix
         self._headers: HeaderOperations = shadow_operations(
             annotations.set_headers, annotations.remove_headers
@@ -70,7 +70,7 @@ class Mirrors:
         head = view.head
         ended: Outcome | None = None
         position = 0
-        methods = self._annotations.methods
+        methods = self.annotations.methods
         if methods is not None and head.method not in methods:
             ended = Outcome.METHOD_GUARDED
         elif self._drawn:
@@ -93,14 +93,14 @@ class Mirrors:
                     authority=shadow_authority,
                     sni=sni,
                     headers=self._headers,
-                    timeout_s=self._annotations.timeout_s,
+                    timeout_s=self.annotations.timeout_s,
                 )
             )
         return tuple(copies)
 
     def _names(self, authority: str) -> tuple[str, str]:
         """(Host, server name) of the shadow; the server name never has the suffix."""
-        host = self._annotations.host
+        host = self.annotations.host
         if host == "keep":
             return authority, server_name(authority)
         if host != "suffix":
@@ -117,9 +117,9 @@ class Mirrors:
 
     def _identity(self, view: RequestView) -> bytes | None:
         """What `mitm-mirror/sample-by` names; None, so chance decides, where the request has none of it."""
-        if self._annotations.sample_by is None:
+        if self.annotations.sample_by is None:
             return None
-        source, name = self._annotations.sample_by
+        source, name = self.annotations.sample_by
         if source == "client":
             return encode(view.head.client)
         if source == "cookie":

@@ -68,7 +68,7 @@ class RouteCompiler:
         action = self._compile_action(path, spec)
         if action is None or not matches:
             return None
-        return Route(self.rule(path, spec.name or f"http[{index}]"), matches, action, written)
+        return Route(self.rule(path, spec.name or f"http[{index}]"), matches, action, written, spec)
 
     def rule(self, path: FieldPath, route: str) -> RuleRef:
         """How decisions name the route at `path`."""
