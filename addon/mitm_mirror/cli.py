@@ -48,12 +48,16 @@ def _parser() -> argparse.ArgumentParser:
     envoy = targets.add_parser(
         "envoy",
         help="print a static Envoy bootstrap",
-        description="Prints a static Envoy bootstrap (YAML) that routes and mirrors as the rules say. What Envoy "
-        "cannot do is named on standard error. Exit status: 0 printed, 1 errors in the rules, 2 usage.",
+        description="Prints a static Envoy bootstrap (YAML) that routes and mirrors as the rules say. What "
+        "Envoy cannot do is named on standard error. Exit status: 0 printed, 1 errors in the rules, 2 usage.",
     )
-    envoy.add_argument("paths", nargs="+", metavar="RULES", help="file, folder (its *.yaml and *.yml) or glob")
+    envoy.add_argument(
+        "paths", nargs="+", metavar="RULES", help="file, folder (its *.yaml and *.yml) or glob"
+    )
     envoy.add_argument("--address", default="127.0.0.1", help="where Envoy listens (default: %(default)s)")
-    envoy.add_argument("--port", type=_port, default=8080, help="port that it listens on (default: %(default)s)")
+    envoy.add_argument(
+        "--port", type=_port, default=8080, help="port that it listens on (default: %(default)s)"
+    )
     envoy.add_argument(
         "--host-suffix",
         default="-shadow",

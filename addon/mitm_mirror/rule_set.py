@@ -21,7 +21,7 @@ class RuleSet:
     files: tuple[Path, ...]
     summary: str
     """`2 VirtualServices, 1 DestinationRule from 3 files`."""
-    resources: Resources = Resources()
+    resources: Resources
     """What the table was compiled from."""
 
     @property
@@ -45,7 +45,7 @@ def load_rule_set(paths: Sequence[str], *, host_suffix: str = "-shadow", missing
 
 
 _EMPTY_TABLE, _ = compile_table(Resources())
-EMPTY_RULE_SET = RuleSet(_EMPTY_TABLE, (), (), "no rules")
+EMPTY_RULE_SET = RuleSet(_EMPTY_TABLE, (), (), "no rules", Resources())
 
 
 def counted(noun: str, count: int) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from mitm_mirror.routing.destinations import PortTargets, ResolvedDestination
 from mitm_mirror.routing.hosts import is_address
 
-PASS_THROUGH = "PassthroughCluster"
+PASS_THROUGH = "PassthroughCluster"  # noqa: S105 - a cluster, no password
 """Istio's name for the cluster of requests that no rule is about."""
 
 _TYPES = "type.googleapis.com/envoy"
@@ -13,19 +13,19 @@ _CONNECT_TIMEOUT = "10s"  # Istio's (meshConfig.connectTimeout); Envoy's own is 
 # Where Debian, Ubuntu, Alpine and Envoy's own images keep them.
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
+_PRESERVE_CASE = "extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
 PRESERVE_CASE: dict[str, Any] = {
     "header_key_format": {
         "stateful_formatter": {
             "name": "preserve_case",
-            "typed_config": {
-                "@type": f"{_TYPES}.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
-            },
+            "typed_config": {"@type": f"{_TYPES}.{_PRESERVE_CASE}"},
         }
     }
 }
 """HTTP/1 options that leave header names as the client spelled them."""
 
-DNS_CACHE: dict[str, Any] = {"name": "pass_through", "dns_lookup_family": "V4_PREFERRED"}
+_LOOKUP = "V4_PREFERRED"
+DNS_CACHE: dict[str, Any] = {"name": "pass_through", "dns_lookup_family": _LOOKUP}
 """Of the pass-through cluster and its filter, which must name the same one."""
 
 
@@ -48,7 +48,9 @@ class Clusters:
     @property
     def with_tls(self) -> frozenset[str]:
         """The names of the clusters that speak TLS."""
-        return frozenset(name for name, found in self._found.items() if found is not None and _speaks_tls(found))
+        return frozenset(
+            name for name, found in self._found.items() if found is not None and _speaks_tls(found)
+        )
 
     def build(self) -> list[dict[str, Any]]:
         """All clusters, pass-through last."""
@@ -81,6 +83,9 @@ def _cluster(name: str, found: PortTargets | None) -> dict[str, Any]:
             tls=found is not None and _speaks_tls(found),
         ),
     }
+    if by_name:
+        # As Istio asks for in a mesh of IPv4; Envoy's own default takes IPv6 where a name has both.
+        cluster["dns_lookup_family"] = _LOOKUP
     if found is not None and _speaks_tls(found):
         cluster["transport_socket"] = {
             "name": "tls",

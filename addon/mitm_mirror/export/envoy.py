@@ -63,20 +63,26 @@ def export_envoy(
     clusters = Clusters()
     warnings: dict[str, None] = {}
     exporter = RouteExporter(clusters, host_suffix, warnings)
-    domains: dict[int, tuple[VirtualHost, list[str]]] = {}
+    found: dict[int, tuple[VirtualHost, list[str]]] = {}
     for host, virtual_host in table.hosts.items():
-        domains.setdefault(id(virtual_host), (virtual_host, []))[1].append(_domain(host))
+        found.setdefault(id(virtual_host), (virtual_host, []))[1].extend(_domains(host))
     virtual_hosts = [
-        {"name": virtual_host.rule.virtual_service, "domains": names, "routes": list(_routes(virtual_host, exporter))}
-        for virtual_host, names in domains.values()
+        {
+            "name": virtual_host.rule.virtual_service,
+            "domains": names,
+            "routes": list(_routes(virtual_host, exporter)),
+        }
+        for virtual_host, names in found.values()
     ]
     if "*" not in table.hosts:
         virtual_hosts.append({"name": "pass_through", "domains": ["*"], "routes": [_PASS_THROUGH_ROUTE]})
     for rule in resources.destination_rules:
         if rule.spec.traffic_policy is not None or any(subset.traffic_policy for subset in rule.spec.subsets):
             line, _ = rule.locate(("spec",))
-            warnings[f"{rule.file}:{line}: {rule.namespace}/{rule.name}: trafficPolicy is not exported"] = None
-    bodies = [largest_body(route) for virtual_host, _ in domains.values() for route in virtual_host.routes]
+            warnings[f"{rule.file}:{line}: {rule.namespace}/{rule.name}: trafficPolicy is not exported"] = (
+                None
+            )
+    bodies = [largest_body(route) for virtual_host, _ in found.values() for route in virtual_host.routes]
     route_config = {
         "name": "rules",
         # A host has the same rules on every port.
@@ -93,8 +99,14 @@ def export_envoy(
     return Export({"static_resources": static}, tuple(warnings))
 
 
-def _domain(host: str) -> str:
-    return f"[{host}]" if ":" in host and is_address(host) else host
+def _domains(host: str) -> tuple[str, ...]:
+    """How a client may write the host: also with the dot at the end of an absolute name.
+
+    Source: istio pilot/pkg/networking/core/httproute.go, GenerateAltVirtualHosts.
+    """
+    if is_address(host):
+        return (f"[{host}]" if ":" in host else host,)
+    return (host,) if host == "*" else (host, f"{host}.")
 
 
 def _routes(virtual_host: VirtualHost, exporter: RouteExporter) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,11 @@ def route_match(spec: HTTPMatchRequest | None) -> dict[str, Any]:
             if not is_presence(value):
                 matcher["treat_missing_header_as_empty"] = True
             headers.append(matcher)
-    for pseudo, written in ((":method", spec.method), (":authority", spec.authority), (":scheme", spec.scheme)):
+    for pseudo, written in (
+        (":method", spec.method),
+        (":authority", spec.authority),
+        (":scheme", spec.scheme),
+    ):
         if written is not None:
             headers.append(_header_matcher(pseudo, written))
     query = [{"name": name, **_value_matcher(value)} for name, value in spec.query_params.items()]

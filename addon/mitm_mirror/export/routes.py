@@ -15,7 +15,6 @@ from mitm_mirror.resources.virtual_service import (
     HTTPBody,
     HTTPRedirect,
     HTTPRewrite,
-    HTTPRoute,
     RedirectPortSelection,
 )
 from mitm_mirror.routing.actions import ForwardAction
@@ -69,7 +68,10 @@ class RouteExporter:
         spec = route.spec
         self._warn_untranslated(route)
         if spec.redirect is not None:
-            return {"redirect": self._redirect(route, spec.redirect, client_port), **header_fields(spec.headers)}
+            return {
+                "redirect": self._redirect(route, spec.redirect, client_port),
+                **header_fields(spec.headers),
+            }
         if spec.direct_response is not None:
             response: dict[str, Any] = {"status": spec.direct_response.status}
             if spec.direct_response.body is not None:
@@ -121,7 +123,9 @@ class RouteExporter:
         if annotations.timeout_s is not None:
             self._warn(route, "mitm-mirror/timeout: Envoy gives a shadow no timeout of its own")
         if annotations.host == "suffix" and self.host_suffix not in ("", ENVOY_SUFFIX):
-            message = f"Envoy knows no suffix but {ENVOY_SUFFIX}, which shadows get instead of {self.host_suffix}"
+            message = (
+                f"Envoy knows no suffix but {ENVOY_SUFFIX}, which shadows get instead of {self.host_suffix}"
+            )
             self._warn(route, message)
         common: dict[str, Any] = {}
         if annotations.host == "keep" or (annotations.host == "suffix" and not self.host_suffix):
@@ -174,7 +178,9 @@ class RouteExporter:
                 self._warn(route, f"{field} is not exported")
 
     def _warn(self, route: Route, message: str) -> None:
-        self.warnings[f"{route.rule.source}: {route.rule.virtual_service} {route.rule.route}: {message}"] = None
+        self.warnings[f"{route.rule.source}: {route.rule.virtual_service} {route.rule.route}: {message}"] = (
+            None
+        )
 
 
 def _with_mirrors(action: dict[str, Any], policies: list[dict[str, Any]]) -> dict[str, Any]:

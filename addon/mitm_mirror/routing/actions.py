@@ -61,7 +61,9 @@ class ForwardAction:
         if target is None:
             cluster = chosen.destination.cluster(head.port)
             # Envoy's text for a cluster without a healthy host.
-            return Answer(rule, 503, _PLAIN_TEXT, b"no healthy upstream", "no_endpoint", cluster)
+            body = b"no healthy upstream"
+            headers = _local_headers(body, *chosen.response_headers)
+            return Answer(rule, 503, headers, body, "no_endpoint", cluster)
         authority = chosen.authority or head.authority
         return Forward(
             rule=rule,
@@ -110,8 +112,19 @@ class DirectResponseAction:
         prefix_length: int | None,  # noqa: ARG002
         draw: Callable[[], float],  # noqa: ARG002
     ) -> Decision:
-        """Source of the content type: Envoy's Utility::prepareLocalReply, after the operations."""
-        headers = apply_operations((), self.response_headers)
-        if self.body and not any(name.lower() == b"content-type" for name, _ in headers):
-            headers += _PLAIN_TEXT
+        """The same for every request."""
+        headers = _local_headers(self.body, self.response_headers)
         return Answer(rule, self.status, headers, self.body, "direct_response")
+
+
+def _local_headers(body: bytes, *operations: HeaderOperations) -> HeaderFields:
+    """The header lines of an answer that is not an upstream's: the rule's, then a content type.
+
+    Source: Envoy's Utility::prepareLocalReply, which adds the type after the operations.
+    """
+    headers: HeaderFields = ()
+    for each in operations:
+        headers = apply_operations(headers, each)
+    if body and not any(name.lower() == b"content-type" for name, _ in headers):
+        headers += _PLAIN_TEXT
+    return headers
