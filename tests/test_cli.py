@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import mitm_mirror
 from mitm_mirror import cli, rule_set
@@ -101,14 +102,53 @@ def test_path_that_names_nothing_is_a_usage_error(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["check"], ["chekc", "x"], ["explain"]],
-    ids=["nothing", "no path", "unknown command", "no URL"],
+    [[], ["check"], ["chekc", "x"], ["explain"], ["export", "nginx", "x"]],
+    ids=["nothing", "no path", "unknown command", "no URL", "unknown target"],
 )
 def test_usage_errors_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"^2$"):
         cli.main(arguments)
 
     assert "usage: mitm-mirror" in capsys.readouterr().err
+
+
+def test_export_prints_a_bootstrap_and_names_what_envoy_cannot_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
+        "spec: {hosts: [x], http: [{directResponse: {status: 200}, timeout: 5s}]}\n"
+    )
+
+    status = cli.main(["export", "envoy", str(file), "--port", "15001"])
+
+    out, err = capsys.readouterr()
+    (listener,) = yaml.safe_load(out)["static_resources"]["listeners"]
+    assert status == 0
+    assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 15001}
+    assert err.splitlines()[-1] == f"mitm-mirror export: {file}:4: default/a http[0]: timeout is not exported"
+
+
+def test_export_of_rules_with_errors_prints_them_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(GOOD.replace("host: a", "host: 5"))
+
+    status = cli.main(["export", "envoy", str(file)])
+
+    out, err = capsys.readouterr()
+    assert (status, out) == (1, "")
+    assert "spec.host: 5, expected a string" in err
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "x"])
+def test_export_to_no_port_is_a_usage_error(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main(["export", "envoy", "rules", "--port", port])
+
+    assert f"{port}: expected a port, 1 to 65535" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,27 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--client", default="", metavar="ADDRESS", help="the client's, for mitm-mirror/sample-by: client"
     )
+    export = commands.add_parser("export", help="translate rules for another proxy")
+    targets = export.add_subparsers(dest="target", required=True, metavar="PROXY")
+    envoy = targets.add_parser(
+        "envoy",
+        help="print a static Envoy bootstrap",
+        description="Prints a static Envoy bootstrap (YAML) that routes and mirrors as the rules say. What "
+        "Envoy cannot do is named on standard error. Exit status: 0 printed, 1 errors in the rules, 2 usage.",
+    )
+    envoy.add_argument(
+        "paths", nargs="+", metavar="RULES", help="file, folder (its *.yaml and *.yml) or glob"
+    )
+    envoy.add_argument("--address", default="127.0.0.1", help="where Envoy listens (default: %(default)s)")
+    envoy.add_argument(
+        "--port", type=_port, default=8080, help="port that it listens on (default: %(default)s)"
+    )
+    envoy.add_argument(
+        "--host-suffix",
+        default="-shadow",
+        metavar="SUFFIX",
+        help="as the option mirror_host_suffix; write --host-suffix= to leave the shadows' Host as it is",
+    )
     commands.add_parser(
         "addon",
         help="print the path of the script for mitmdump -s",
@@ -87,6 +108,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return EXIT_OK
     if arguments.command == "explain":
         return _explain(arguments)
+    if arguments.command == "export":
+        return _export_envoy(arguments)
     return _check(arguments.paths)
 
 
@@ -126,18 +149,9 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _load(command: str, paths: Sequence[str]) -> "RuleSet | None":
     """The rules, errors included; None, with a message, where a path names nothing."""
     # Imported here: the other commands answer without the models' half a tenth of a second.
-    from mitm_mirror.resources.files import find_files
-    from mitm_mirror.resources.issue import Severity
     from mitm_mirror.rule_set import load_rule_set
 
-    missing = [
-        issue
-        for issue in find_files(paths, missing=Severity.WARNING)[1]
-        if issue.severity is Severity.WARNING
-    ]
-    for issue in missing:
-        print(f"mitm-mirror {command}: {issue.file}: {issue.message}", file=sys.stderr)
-    return None if missing else load_rule_set(paths)
+    return None if _say_missing(command, paths) else load_rule_set(paths)
 
 
 def _print_issues(rule_set: "RuleSet") -> None:
@@ -156,3 +170,50 @@ def _count_warnings(rule_set: "RuleSet") -> str:
 
     count = sum(issue.severity is Severity.WARNING for issue in rule_set.issues)
     return counted("warning", count) if count else ""
+
+
+def _export_envoy(arguments: argparse.Namespace) -> int:
+    from mitm_mirror.export.envoy import export_envoy
+    from mitm_mirror.rule_set import load_rule_set
+
+    if _say_missing("export", arguments.paths):
+        return EXIT_USAGE
+    rule_set = load_rule_set(arguments.paths, host_suffix=arguments.host_suffix)
+    for issue in rule_set.issues:
+        print(issue, file=sys.stderr)
+    if rule_set.errors:
+        return EXIT_ERRORS
+    export = export_envoy(
+        rule_set.table,
+        rule_set.resources,
+        address=arguments.address,
+        port=arguments.port,
+        host_suffix=arguments.host_suffix,
+    )
+    for warning in export.warnings:
+        print(f"mitm-mirror export: {warning}", file=sys.stderr)
+    print(f"# {rule_set.summary}, by mitm-mirror {__version__}")
+    print(export.text, end="")
+    return EXIT_OK
+
+
+def _say_missing(command: str, paths: Sequence[str]) -> bool:
+    """Whether a path names nothing, which is said."""
+    from mitm_mirror.resources.files import find_files
+    from mitm_mirror.resources.issue import Severity
+
+    missing = [
+        issue
+        for issue in find_files(paths, missing=Severity.WARNING)[1]
+        if issue.severity is Severity.WARNING
+    ]
+    for issue in missing:
+        print(f"mitm-mirror {command}: {issue.file}: {issue.message}", file=sys.stderr)
+    return bool(missing)
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdecimal() else -1
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text}: expected a port, 1 to 65535")
+    return port

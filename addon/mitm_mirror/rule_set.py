@@ -21,6 +21,8 @@ class RuleSet:
     files: tuple[Path, ...]
     summary: str
     """`2 VirtualServices, 1 DestinationRule from 3 files`."""
+    resources: Resources
+    """What the table was compiled from."""
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -38,7 +40,8 @@ def load_rule_set(paths: Sequence[str], *, host_suffix: str = "-shadow", missing
     issues = sort_issues((*loaded.issues, *found), loaded.files)
     if any(issue.severity is Severity.ERROR for issue in found):
         table = _EMPTY_TABLE
-    return RuleSet(table, issues, loaded.files, _summarize(loaded.resources, len(loaded.files)))
+    summary = _summarize(loaded.resources, len(loaded.files))
+    return RuleSet(table, issues, loaded.files, summary, loaded.resources)
 
 
 def default_rules() -> str:
@@ -50,7 +53,7 @@ def default_rules() -> str:
 
 
 _EMPTY_TABLE, _ = compile_table(Resources())
-EMPTY_RULE_SET = RuleSet(_EMPTY_TABLE, (), (), "no rules")
+EMPTY_RULE_SET = RuleSet(_EMPTY_TABLE, (), (), "no rules", Resources())
 
 
 def counted(noun: str, count: int) -> str:

@@ -3,6 +3,8 @@
 `process`    a child process, its output followed line by line, its end certain
 `mitmdump`   mitmdump with the addon
 `httpbin`    httpbin under gunicorn
+`envoy`      Envoy, where its wheel is installed
+`parity`     the same requests through Envoy and through mitmdump
 `backend`    a server that records the exact bytes of every request
 `client`     a client that sends exact bytes
 `load`       a client that sends many requests at once

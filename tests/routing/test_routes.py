@@ -256,6 +256,39 @@ def test_direct_responses(rules, http, head, draws, body, operations, content, h
 
 
 @pytest.mark.parametrize(
+    ("route", "own", "headers"),
+    [
+        pytest.param("{}", "{}", ((b"content-type", b"text/plain"),), id="none"),
+        pytest.param(
+            "{set: {x-a: route}}",
+            "{add: {x-a: dest}}",
+            ((b"x-a", b"route"), (b"x-a", b"dest"), (b"content-type", b"text/plain")),
+            id="of route and destination",
+        ),
+        pytest.param(
+            "{set: {content-type: text/html}}", "{}", ((b"content-type", b"text/html"),), id="content type"
+        ),
+    ],
+)
+def test_answer_without_an_endpoint_has_the_rules_headers(rules, http, head, draws, route, own, headers):
+    """As Envoy, whose router applies them to its own `no healthy upstream`."""
+    table = rules(
+        http(f"""
+  - headers: {{response: {route}}}
+    route:
+    - destination: {{host: nobody}}
+      headers: {{response: {own}}}
+""")
+    )
+
+    decision = table.decide(head(), draws())
+
+    assert isinstance(decision, Answer)
+    assert (decision.status, decision.body) == (503, b"no healthy upstream")
+    assert decision.headers == headers
+
+
+@pytest.mark.parametrize(
     ("routes", "expected"),
     [
         pytest.param(

@@ -81,7 +81,7 @@ class RouteCompiler:
         matches = tuple(match for match in tried if isinstance(match, Match))
         if not matches:
             return IdleRoute(rule, tuple(match for match in tried if isinstance(match, UnmetMatch)), "")
-        return Route(rule, matches, action, written, tried)
+        return Route(rule, matches, action, written, tried, source.spec)
 
     @property
     def _name(self) -> str:

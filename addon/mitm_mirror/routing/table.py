@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mitm_mirror.resources.virtual_service import HTTPMatchRequest
+from mitm_mirror.resources.virtual_service import HTTPMatchRequest, HTTPRoute
 from mitm_mirror.routing.actions import Action
 from mitm_mirror.routing.decision import Answer, Decision, PassThrough, RuleRef
 from mitm_mirror.routing.describe import describe_action, describe_match
@@ -24,9 +24,11 @@ class Route:
     matches: tuple[Match, ...]
     action: Action
     written: tuple[HTTPMatchRequest, ...]
-    """The matches as written, for people; empty where the route has none."""
+    """The matches as written, without those that can never be met; empty where the route has none."""
     tried: tuple[Match | UnmetMatch, ...]
     """`matches` and those that can never be met, in the order of the rule: `match[0]`, `match[1]`, ..."""
+    spec: HTTPRoute
+    """All of the route as written, or as its delegation came out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +97,18 @@ class VirtualHost:
 class RouteTable:
     """All compiled rules. Immutable: a reload makes a new one."""
 
-    __slots__ = ("_index", "_virtual_hosts")
+    __slots__ = ("_index", "_virtual_hosts", "hosts")
 
     def __init__(
         self, virtual_hosts: tuple[VirtualHost, ...], hosts: tuple[tuple[str, VirtualHost], ...]
     ) -> None:
         """`hosts` are all (host, its rules), short names included; of two for one host the first wins."""
         self._virtual_hosts = virtual_hosts
-        self._index = HostIndex(hosts)
+        self.hosts: dict[str, VirtualHost] = {}
+        """All hosts that are answered for, wildcards and short names included, and their rules."""
+        for host, virtual_host in hosts:
+            self.hosts.setdefault(host, virtual_host)
+        self._index = HostIndex(self.hosts.items())
 
     @property
     def virtual_service_count(self) -> int:
