@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from mitmproxy import exceptions, http
+from mitmproxy import connection, exceptions, http, tls
 from mitmproxy.addons import proxyserver
-from mitmproxy.proxy import server_hooks
+from mitmproxy.proxy import context, server_hooks
 from mitmproxy.test import taddons, tflow
 
 from mitm_mirror.outcome import Outcome
@@ -425,11 +425,10 @@ async def test_the_server_name_of_an_https_primary_is_its_host(tmp_path: Path) -
         bench.context.master.commands.call("mirror.reload")
         flow = make_flow()
         await bench.cycle(flow, "requestheaders", "request")
-        data = server_hooks.ServerConnectionHookData(server=flow.server_conn, client=flow.client_conn)
-        data.server.address = (flow.request.host, flow.request.port)
-        bench.addon.server_connect(data)
-        bench.addon.client_disconnected(flow.client_conn)
+        server = connection.Server(address=(flow.request.host, flow.request.port))
+        data = tls.TlsData(server, context.Context(flow.client_conn, bench.context.options))
+        bench.addon.tls_start_server(data)
 
-    assert ("https", "httpbin") == (flow.request.scheme, data.server.sni)
-    assert {} == bench.addon._server_names
+    assert ("https", "httpbin") == (flow.request.scheme, server.sni)
+    assert data.ssl_conn is None  # mitmproxy's own to make
     assert ("https", "httpbin") == (bench.pool.submitted[0][0].scheme, bench.pool.submitted[0][0].sni)

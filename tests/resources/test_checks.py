@@ -184,6 +184,25 @@ PORTS = "ports: [{number: 80, name: http, protocol: HTTP}]"
          "spec.subsets[1].name: 'x', another subset has this name"),
         ("DestinationRule", "{host: a, subsets: [{name: x, labels: {version: 'a b'}}]}",
          "spec.subsets[0].labels.version: 'a b', expected letters, digits and '-', '_', '.' between them, at most 63"),
+        ("DestinationRule", "{host: a, trafficPolicy: {}}", "spec.trafficPolicy: empty, expected at least one setting"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tunnel: {}, proxyProtocol: {}}}",
+         "spec.trafficPolicy.proxyProtocol: not allowed beside tunnel"),
+        ("DestinationRule", "{host: a, trafficPolicy: {portLevelSettings: [{tls: {}}]}}",
+         "spec.trafficPolicy.portLevelSettings[0].port: missing, expected the number of a service's port"),
+        ("DestinationRule", "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}}]}}",
+         "spec.trafficPolicy.portLevelSettings[0]: empty, expected at least one setting beside the port"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: MUTUAL, privateKey: k}}}",
+         "spec.trafficPolicy.tls.clientCertificate: missing, mode MUTUAL needs it"),
+        ("DestinationRule", "{host: a, subsets: [{name: x, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: k}}}]}",
+         "spec.subsets[0].trafficPolicy.tls.privateKey: missing, mode MUTUAL needs it"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: system}}}",
+         "spec.trafficPolicy.tls.caCertificates: not allowed beside insecureSkipVerify, which checks nothing"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, subjectAltNames: [c]}}}",
+         "spec.trafficPolicy.tls.subjectAltNames: not allowed beside insecureSkipVerify, which checks nothing"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, credentialName: c}}}",
+         "spec.trafficPolicy.tls.credentialName: not allowed beside insecureSkipVerify, which checks nothing"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: MUTUAL, credentialName: c, caCertificates: d}}}",
+         "spec.trafficPolicy.tls.caCertificates: not allowed beside credentialName"),
         ("ServiceEntry", f"{{{PORTS}, resolution: DNS}}", "spec.hosts: missing"),
         ("ServiceEntry", f"{{hosts: ['*'], {PORTS}, resolution: STATIC}}", "spec.hosts[0]: '*', expected a host"),
         ("ServiceEntry", f"{{hosts: ['*.a'], {PORTS}, resolution: DNS}}",
@@ -248,6 +267,45 @@ def test_valid_but_hardly_meant(spec: str, expected: str) -> None:
     assert warnings("VirtualService", spec) == [expected]
 
 
+POLICY_PLACES = {
+    "trafficPolicy.": "trafficPolicy: {%s}",
+    "trafficPolicy.portLevelSettings.*.": "trafficPolicy: {portLevelSettings: [{port: {number: 80}, %s}]}",
+    "subsets.*.trafficPolicy.": "subsets: [{name: a, trafficPolicy: {%s}}]",
+    "subsets.*.trafficPolicy.portLevelSettings.*.":
+        "subsets: [{name: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, %s}]}}]",
+}  # fmt: skip
+POLICY_SETTINGS = {
+    "loadBalancer": "loadBalancer: {simple: RANDOM}",
+    "connectionPool": "connectionPool: {}",
+    "outlierDetection": "outlierDetection: {}",
+    "tls.mode": "tls: {mode: ISTIO_MUTUAL}",
+    "tls.credentialName": "tls: {mode: SIMPLE, credentialName: a}",
+    "tls.caCrl": "tls: {mode: SIMPLE, caCrl: /a}",
+    "tunnel": "tunnel: {targetHost: a, targetPort: 80}",
+    "proxyProtocol": "proxyProtocol: {}",
+    "retryBudget": "retryBudget: {}",
+}
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("tls: {mode: SIMPLE, clientCertificate: a}",
+         ["spec.trafficPolicy.tls.clientCertificate: does nothing in mode SIMPLE; MUTUAL presents it"]),
+        ("portLevelSettings: [{port: {number: 80}, tls: {}}, {port: {number: 80}, tls: {}}]",
+         ["spec.trafficPolicy.portLevelSettings[1].port: never used: settings for port 80 stand above already"]),
+        ("tls: {mode: SIMPLE, sni: a, caCertificates: system, subjectAltNames: [c]}", []),
+        ("tls: {mode: DISABLE, insecureSkipVerify: true, caCertificates: a}", []),
+    ],
+    ids=["client certificate in SIMPLE", "port twice", "SIMPLE", "fields beside DISABLE"],
+)  # fmt: skip
+def test_traffic_policies_that_are_valid(policy: str, expected: list[str]) -> None:
+    spec = f"{{host: a, trafficPolicy: {{{policy}}}}}"
+
+    assert errors("DestinationRule", spec) == []
+    assert warnings("DestinationRule", spec) == expected
+
+
 # One spec for each row of the table; a row without one fails the test below.
 NOT_ACTED_ON: dict[str, dict[str, str]] = {
     "VirtualService": {
@@ -278,8 +336,12 @@ NOT_ACTED_ON: dict[str, dict[str, str]] = {
         },
     },
     "DestinationRule": {
-        "trafficPolicy": "{host: a, trafficPolicy: {}}",
-        "subsets.*.trafficPolicy": "{host: a, subsets: [{name: a, trafficPolicy: {}}]}",
+        **{
+            f"{place}{path}": f"{{host: a, {form % settings}}}"
+            for place, form in POLICY_PLACES.items()
+            for path, settings in POLICY_SETTINGS.items()
+            if "portLevel" not in place or path not in ("tunnel", "proxyProtocol", "retryBudget")
+        },
         "exportTo": "{host: a, exportTo: ['*']}",
         "workloadSelector": "{host: a, workloadSelector: {matchLabels: {a: b}}}",
     },

@@ -13,7 +13,7 @@ import ssl
 import weakref
 from collections.abc import Callable, Collection
 
-from mitmproxy import addonmanager, connection, ctx, exceptions, http
+from mitmproxy import addonmanager, ctx, exceptions, http, tls
 from mitmproxy.proxy import server_hooks
 
 from mitm_mirror.observe.formats import FORMATS
@@ -23,11 +23,12 @@ from mitm_mirror.observe.writer import LogWriter
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.commands import MirrorCommands
 from mitm_mirror.proxy.exchange import Exchange, StreamTap, primary_record
-from mitm_mirror.proxy.flows import apply_forward, make_answer, read_head
+from mitm_mirror.proxy.flows import apply_forward, apply_pass_through, make_answer, read_head
 from mitm_mirror.proxy.listeners import is_own_address
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options, parse_settings
 from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
+from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.shadow.pool import ShadowPool
@@ -58,7 +59,7 @@ class MirrorAddon:
         self._log: LogWriter | None = None
         self._format = FORMATS["common"]
         self._tail = MirrorTail(self)
-        self._server_names: dict[str, dict[tuple[str, int], str]] = {}
+        self._primary_tls = PrimaryTls()
         self._running = False
 
     def load(self, loader: addonmanager.Loader) -> None:
@@ -107,15 +108,12 @@ class MirrorAddon:
         decision = rules.rule_set.table.decide(head, random.random)
         if isinstance(decision, PassThrough):
             self.exchanges.pop(flow, None)  # of the same flow before it was replayed
+            apply_pass_through(flow)
             return
         self.exchanges[flow] = Exchange(head, decision, rules.generation)
         if isinstance(decision, Forward):
             self.ledger.count_forwarded()
             apply_forward(flow, decision)
-            if flow.request.scheme == "https":
-                endpoint = decision.target.endpoint
-                names = self._server_names.setdefault(flow.client_conn.id, {})
-                names[endpoint.address, endpoint.port] = decision.sni
         else:
             self.ledger.count_answered(decision.reason)
             if flow.request.stream or ctx.options.stream_large_bodies:
@@ -142,20 +140,15 @@ class MirrorAddon:
 
     @guarded
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
-        # mitmproxy would take the endpoint's address for the server name.
         address = data.server.address
         if address and address[0] == UNANSWERABLE_HOST:
             data.server.error = (
                 "The rules answer this request, but mitmproxy streams it (stream_large_bodies)."
             )
-            return
-        names = self._server_names.get(data.client.id)
-        if names and address and (name := names.get((address[0], address[1]))):
-            data.server.sni = name
 
     @guarded
-    def client_disconnected(self, client: connection.Client) -> None:
-        self._server_names.pop(client.id, None)
+    def tls_start_server(self, data: tls.TlsData) -> None:
+        self._primary_tls.start(data)
 
     def done(self) -> None:
         self.rules.stop_watching()

@@ -67,7 +67,7 @@ class ForwardAction:
             rule=rule,
             target=target,
             authority=authority,
-            sni=server_name(authority) or target.host,
+            sni=target.endpoint.server_name(server_name(authority) or target.host),
             path=head.target if self.rewrite is None else self.rewrite(head.target, prefix_length),
             request_headers=chosen.request_headers,
             response_headers=chosen.response_headers,

@@ -2,15 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from mitm_mirror.resources.destination_rule import DestinationRule
+from mitm_mirror.resources.destination_rule import TLSmode
 from mitm_mirror.resources.issue import Severity
 from mitm_mirror.resources.resource import FieldPath, Resource, Resources
 from mitm_mirror.resources.virtual_service import Destination, VirtualService
 from mitm_mirror.routing.decision import Endpoint, Target
 from mitm_mirror.routing.hosts import HostIndex, host_key, qualify_host
-from mitm_mirror.routing.services import Labels, Service, build_services, is_subset, port_scheme
+from mitm_mirror.routing.services import Service, build_services, is_subset, port_scheme
+from mitm_mirror.routing.traffic_policy import (
+    HostRules,
+    HostSubset,
+    SourcedPolicy,
+    find_setting,
+    rules_by_host,
+    upstream_tls,
+)
 from mitm_mirror.routing.weights import Weighted
+from mitm_mirror.upstream_tls import UpstreamTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class DestinationResolver:
 
     def __init__(self, resources: Resources) -> None:
         self._services, self.issues = build_services(resources)
-        self._subsets = HostIndex(_subsets_by_host(resources.destination_rules).items())
+        self._rules = HostIndex(rules_by_host(resources.destination_rules).items())
         # Thousands of routes name the same few destinations.
         self._resolutions: dict[tuple[str, str, str, int | None], _Resolution] = {}
 
@@ -102,48 +112,55 @@ class DestinationResolver:
         """Targets by port, and the reason where there are none."""
         if service is None:
             return {}, f"no ServiceEntry defines host {host}"
-        labels: Labels = {}
+        rules = self._rules.find(host) or _NO_RULES
+        part = _EVERYTHING
         if subset:
-            subsets = self._subsets.find(host)
-            if subsets is None or subset not in subsets:
-                known = f"; known are {', '.join(subsets)}" if subsets else ""
+            if subset not in rules.subsets:
+                known = f"; known are {', '.join(rules.subsets)}" if rules.subsets else ""
                 return {}, f"no DestinationRule for {host} defines subset {subset}{known}"
-            labels = subsets[subset]
-        by_port = {port: _port_targets(host, service, subset, labels, port) for port in service.ports}
+            part = rules.subsets[subset]
+        by_port = {
+            port: _port_targets(host, service, subset, part, rules.policy, port) for port in service.ports
+        }
         found = {port: targets for port, targets in by_port.items() if targets is not None}
         if found:
             return found, ""
         if not subset:
             return {}, f"{service.host} has no endpoint"
-        wanted = ", ".join(f"{name}={value}" for name, value in labels.items())
+        wanted = ", ".join(f"{name}={value}" for name, value in part.labels.items())
         return {}, f"{service.host} has no endpoint with the labels of subset {subset} ({wanted})"
 
 
+_NO_RULES = HostRules()
+_EVERYTHING = HostSubset({}, None)
+
+
 def _port_targets(
-    host: str, service: Service, subset: str, labels: Labels, number: int
+    host: str, service: Service, subset: str, part: HostSubset, policy: SourcedPolicy | None, number: int
 ) -> PortTargets | None:
     targets: list[Target] = []
     weights: list[int] = []
-    for part in service.parts:
-        port = next((port for port in part.ports if port.number == number), None)
-        for workload in part.workloads if port is not None else ():
-            if port is not None and is_subset(labels, workload.labels):
-                endpoint = Endpoint(workload.address, workload.port(port), port_scheme(port))
+    tls_policy = _tls_policy(policy, part.policy, number)
+    for service_part in service.parts:
+        port = next((port for port in service_part.ports if port.number == number), None)
+        for workload in service_part.workloads if port is not None else ():
+            if port is not None and is_subset(part.labels, workload.labels):
+                scheme, tls = (port_scheme(port), None) if tls_policy is None else tls_policy
+                endpoint = Endpoint(workload.address, workload.port(port), scheme, tls)
                 targets.append(Target(host, subset, number, endpoint))
                 weights.append(workload.weight)
     return PortTargets(targets[0].cluster, Weighted(targets, weights)) if targets else None
 
 
-def _subsets_by_host(rules: tuple[Resource[DestinationRule], ...]) -> dict[str, dict[str, Labels]]:
-    """Subset labels by host and name.
+def _tls_policy(
+    rule: SourcedPolicy | None, subset: SourcedPolicy | None, port: int
+) -> tuple[Literal["http", "https"], UpstreamTls | None] | None:
+    """What a DestinationRule says about TLS to a port; None where its protocol or the client decides.
 
-    Rules for one host add up, the first definition of a subset wins (istio
-    pilot/pkg/model/destination_rule.go, mergeDestinationRule). A `workloadSelector` is not asked:
-    clients have no labels here.
+    ISTIO_MUTUAL needs a mesh's certificates, which are not there: it counts as absent, with a warning.
     """
-    found: dict[str, dict[str, Labels]] = {}
-    for rule in rules:
-        subsets = found.setdefault(qualify_host(rule.spec.host, rule.namespace), {})
-        for subset in rule.spec.subsets:
-            subsets.setdefault(subset.name, subset.labels)
-    return found
+    found = find_setting(rule, subset, port, lambda policy: policy.tls)
+    if found is None or found[0].mode is TLSmode.ISTIO_MUTUAL:
+        return None
+    tls = upstream_tls(*found)
+    return ("http", None) if tls is None else ("https", tls)
