@@ -275,7 +275,12 @@ POLICY_PLACES = {
         "subsets: [{name: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, %s}]}}]",
 }  # fmt: skip
 POLICY_SETTINGS = {
-    "loadBalancer": "loadBalancer: {simple: RANDOM}",
+    "loadBalancer.simple": "loadBalancer: {simple: LEAST_REQUEST}",
+    "loadBalancer.consistentHash.maglev": "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 7}}}",
+    "loadBalancer.localityLbSetting": "loadBalancer: {localityLbSetting: {enabled: true}}",
+    "loadBalancer.zoneAwareLbSetting": "loadBalancer: {zoneAwareLbSetting: {enabled: true}}",
+    "loadBalancer.warmup": "loadBalancer: {warmup: {duration: 1s}}",
+    "loadBalancer.warmupDurationSecs": "loadBalancer: {warmupDurationSecs: 1s}",
     "connectionPool": "connectionPool: {}",
     "outlierDetection": "outlierDetection: {}",
     "tls.mode": "tls: {mode: ISTIO_MUTUAL}",
@@ -295,9 +300,17 @@ POLICY_SETTINGS = {
         ("portLevelSettings: [{port: {number: 80}, tls: {}}, {port: {number: 80}, tls: {}}]",
          ["spec.trafficPolicy.portLevelSettings[1].port: never used: settings for port 80 stand above already"]),
         ("tls: {mode: SIMPLE, sni: a, caCertificates: system, subjectAltNames: [c]}", []),
+        ("loadBalancer: {simple: RANDOM}", []),
+        ("loadBalancer: {consistentHash: {httpCookie: {name: a, ttl: 0s, path: /a, attributes: [{name: Secure}]}}}", []),
+        ("loadBalancer: {consistentHash: {ringHash: {minimumRingSize: 9}}}",
+         ["spec.trafficPolicy.loadBalancer.consistentHash: no key: chance decides; expected one of "
+          "httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName"]),
+        ("loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 9}}",
+         ["spec.trafficPolicy.loadBalancer.consistentHash.minimumRingSize: deprecated, use ringHash"]),
         ("tls: {mode: DISABLE, insecureSkipVerify: true, caCertificates: a}", []),
     ],
-    ids=["client certificate in SIMPLE", "port twice", "SIMPLE", "fields beside DISABLE"],
+    ids=["client certificate in SIMPLE", "port twice", "SIMPLE", "RANDOM", "cookie", "no key", "old ring size",
+         "fields beside DISABLE"],
 )  # fmt: skip
 def test_traffic_policies_that_are_valid(policy: str, expected: list[str]) -> None:
     spec = f"{{host: a, trafficPolicy: {{{policy}}}}}"
@@ -375,6 +388,52 @@ def test_each_row_of_the_table_warns_once(kind: str, path: str) -> None:
 
     assert [part for part in path.split(".") if part != "*"][-1] in place
     assert message in {row.message for row in not_acted_on.ROWS[kind] if row.path == path}
+
+
+@pytest.mark.parametrize("simple", ["PASSTHROUGH", "LEAST_CONN", "LEAST_REQUEST", "ROUND_ROBIN"])
+def test_load_balancers_say_what_is_done_instead(simple: str) -> None:
+    policy = f"trafficPolicy: {{loadBalancer: {{simple: {simple}}}}}"
+
+    assert warnings("DestinationRule", f"{{host: a, {policy}}}") == [
+        f"spec.trafficPolicy.loadBalancer.simple: {simple} is treated as RANDOM"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("load_balancer", "expected"),
+    [
+        ("simple: RANDOM, consistentHash: {useSourceIp: true}", "consistentHash: not allowed beside simple"),
+        ("localityLbSetting: {}, zoneAwareLbSetting: {}", "zoneAwareLbSetting: not allowed beside localityLbSetting"),
+        ("consistentHash: {httpHeaderName: a, useSourceIp: true}",
+         "consistentHash.useSourceIp: not allowed beside httpHeaderName"),
+        ("consistentHash: {httpHeaderName: 'a b'}", "consistentHash.httpHeaderName: 'a b' is not a header name"),
+        ("consistentHash: {httpCookie: {ttl: 0s}}", "consistentHash.httpCookie.name: missing"),
+        ("consistentHash: {httpCookie: {name: 'a;b'}}", "consistentHash.httpCookie.name: 'a;b' is not a cookie name"),
+        ("consistentHash: {httpCookie: {name: a, path: '/;b'}}",
+         "consistentHash.httpCookie.path: '/;b', expected a path without ';' or control characters"),
+        ("consistentHash: {httpCookie: {name: a, attributes: [{value: b}]}}",
+         "consistentHash.httpCookie.attributes[0].name: missing"),
+        ("consistentHash: {httpCookie: {name: a, attributes: [{name: b}, {name: b}]}}",
+         "consistentHash.httpCookie.attributes[1].name: 'b', another attribute has this name"),
+        ('consistentHash: {httpCookie: {name: a, attributes: [{name: b, value: "c\\nd"}]}}',
+         "consistentHash.httpCookie.attributes[0].value: 'c\\nd', expected no ';' or control characters"),
+        ("consistentHash: {useSourceIp: true, ringHash: {}, maglev: {tableSize: 7}}",
+         "consistentHash.maglev: not allowed beside ringHash"),
+        ("consistentHash: {useSourceIp: true, minimumRingSize: 5, ringHash: {}}",
+         "consistentHash.minimumRingSize: not allowed beside ringHash or maglev"),
+        ("consistentHash: {useSourceIp: true, maglev: {}}",
+         "consistentHash.maglev.tableSize: 0, expected a prime number below 5000011"),
+        ("consistentHash: {useSourceIp: true, maglev: {tableSize: 1024}}",
+         "consistentHash.maglev.tableSize: 1024, expected a prime number below 5000011"),
+        ("consistentHash: {useSourceIp: true, maglev: {tableSize: 5000011}}",
+         "consistentHash.maglev.tableSize: 5000011, expected a prime number below 5000011"),
+    ],
+    ids=lambda text: text[-50:],
+)  # fmt: skip
+def test_invalid_load_balancers(load_balancer: str, expected: str) -> None:
+    spec = f"{{host: a, trafficPolicy: {{loadBalancer: {{{load_balancer}}}}}}}"
+
+    assert errors("DestinationRule", spec) == [f"spec.trafficPolicy.loadBalancer.{expected}"]
 
 
 @pytest.mark.parametrize("resolution", ["NONE", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])

@@ -6,6 +6,7 @@ pkg/config/validation/agent/validation.go (ValidateTLS).
 
 from collections.abc import Iterator, Mapping
 
+from mitm_mirror.resources.check_load_balancer import check_load_balancer
 from mitm_mirror.resources.destination_rule import (
     ClientTLSSettings,
     PortTrafficPolicy,
@@ -25,8 +26,7 @@ def check_traffic_policy(policy: TrafficPolicy, path: FieldPath) -> Iterator[Fin
         yield error(path, "empty, expected at least one setting")
     if policy.tunnel is not None and policy.proxy_protocol is not None:
         yield error((*path, "proxyProtocol"), "not allowed beside tunnel")
-    if policy.tls is not None:
-        yield from _check_tls(policy.tls, (*path, "tls"))
+    yield from _check_settings(policy, path)
     seen: set[int] = set()
     for index, settings in enumerate(policy.port_level_settings):
         at = (*path, "portLevelSettings", index)
@@ -38,8 +38,14 @@ def check_traffic_policy(policy: TrafficPolicy, path: FieldPath) -> Iterator[Fin
         seen.add(number)
         if _is_empty(settings, _FIELDS):
             yield error(at, "empty, expected at least one setting beside the port")
-        if settings.tls is not None:
-            yield from _check_tls(settings.tls, (*at, "tls"))
+        yield from _check_settings(settings, at)
+
+
+def _check_settings(policy: TrafficPolicy | PortTrafficPolicy, path: FieldPath) -> Iterator[Finding]:
+    if policy.tls is not None:
+        yield from _check_tls(policy.tls, (*path, "tls"))
+    if policy.load_balancer is not None:
+        yield from check_load_balancer(policy.load_balancer, (*path, "loadBalancer"))
 
 
 def _is_empty(policy: TrafficPolicy | PortTrafficPolicy, fields: tuple[str, ...]) -> bool:

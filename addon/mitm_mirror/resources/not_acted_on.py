@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from mitm_mirror.resources.base import attribute_name
-from mitm_mirror.resources.destination_rule import TLSmode
+from mitm_mirror.resources.destination_rule import SimpleLB, TLSmode
 from mitm_mirror.resources.finding import Finding, warning
 from mitm_mirror.resources.resource import FieldPath
 from mitm_mirror.resources.service_entry import Resolution
@@ -52,7 +52,18 @@ _POLICIES = tuple(
     f"{at}trafficPolicy{port}" for at in ("", "subsets.*.") for port in ("", ".portLevelSettings.*")
 )
 _POLICY_ROWS = (
-    _Row("loadBalancer", f"{_LATER}: endpoints are chosen by weight and chance"),
+    _Row("loadBalancer.simple", "PASSTHROUGH is treated as RANDOM", _is(SimpleLB.PASSTHROUGH)),
+    _Row("loadBalancer.simple", "LEAST_CONN is treated as RANDOM", _is(SimpleLB.LEAST_CONN)),
+    _Row("loadBalancer.simple", "LEAST_REQUEST is treated as RANDOM", _is(SimpleLB.LEAST_REQUEST)),
+    _Row("loadBalancer.simple", "ROUND_ROBIN is treated as RANDOM", _is(SimpleLB.ROUND_ROBIN)),
+    _Row(
+        "loadBalancer.consistentHash.maglev",
+        "ringHash is used: which key goes where differs, and so does what moves when endpoints change",
+    ),
+    _Row("loadBalancer.localityLbSetting", f"{_LATER}: endpoints have no locality here"),
+    _Row("loadBalancer.zoneAwareLbSetting", f"{_LATER}: endpoints have no locality here"),
+    _Row("loadBalancer.warmup", f"{_LATER}: a new endpoint has its full share at once"),
+    _Row("loadBalancer.warmupDurationSecs", f"{_LATER}: a new endpoint has its full share at once"),
     _Row("connectionPool", f"{_LATER}: nothing is limited"),
     _Row("outlierDetection", f"{_LATER}: no endpoint is ejected"),
     _Row(

@@ -52,12 +52,12 @@ class ForwardAction:
     ) -> Decision:
         """A Forward, or a 503 without any mirror where the destination has no endpoint.
 
-        Numbers are drawn in this order, each only where there is a choice: destination, endpoint,
-        mirrors, endpoint of each mirror.
+        Numbers are drawn in this order, each only where there is a choice: destination, endpoint (or a
+        new cookie's value, which decides it), mirrors, endpoint of each mirror.
         """
         head = view.head
         chosen = self.destinations.choose(draw)
-        target = chosen.destination.choose(head.port, draw)
+        target, on_response = chosen.destination.choose_for(view, draw)
         if target is None:
             cluster = chosen.destination.cluster(head.port)
             # Envoy's text for a cluster without a healthy host.
@@ -70,7 +70,9 @@ class ForwardAction:
             sni=target.endpoint.server_name(server_name(authority) or target.host),
             path=head.target if self.rewrite is None else self.rewrite(head.target, prefix_length),
             request_headers=chosen.request_headers,
-            response_headers=chosen.response_headers,
+            response_headers=(
+                chosen.response_headers if on_response is None else (*chosen.response_headers, on_response)
+            ),
             mirrors=() if self.mirrors is None else self.mirrors.copies(view, authority, draw),
         )
 

@@ -1,6 +1,6 @@
 """Destinations resolved: from host, subset and port to endpoints that can be chosen from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +8,9 @@ from mitm_mirror.resources.destination_rule import TLSmode
 from mitm_mirror.resources.issue import Severity
 from mitm_mirror.resources.resource import FieldPath, Resource, Resources
 from mitm_mirror.resources.virtual_service import Destination, VirtualService
-from mitm_mirror.routing.decision import Endpoint, Target
+from mitm_mirror.routing.decision import Endpoint, HeaderOperations, Target
+from mitm_mirror.routing.hash_policy import HashPolicy, compile_hash_policy
+from mitm_mirror.routing.hash_ring import DEFAULT_NODES, HashRing
 from mitm_mirror.routing.hosts import HostIndex, host_key, qualify_host
 from mitm_mirror.routing.services import Service, build_services, is_subset, port_scheme
 from mitm_mirror.routing.traffic_policy import (
@@ -19,6 +21,7 @@ from mitm_mirror.routing.traffic_policy import (
     rules_by_host,
     upstream_tls,
 )
+from mitm_mirror.routing.view import RequestView, encode
 from mitm_mirror.routing.weights import Weighted
 from mitm_mirror.upstream_tls import UpstreamTls
 
@@ -29,6 +32,16 @@ class PortTargets:
 
     cluster: str
     targets: Weighted[Target]
+    sticky: "Sticky | None" = None
+    """Where a DestinationRule asks for `consistentHash`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sticky:
+    """Endpoints chosen by something of the request."""
+
+    policy: HashPolicy
+    ring: HashRing[Target]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,22 @@ class ResolvedDestination:
         """One of its endpoints by weight, or None where there is none on that port."""
         found = self.by_port.get(client_port if self.port is None else self.port)
         return None if found is None else found.targets.choose(draw)
+
+    def choose_for(
+        self, view: RequestView, draw: Callable[[], float]
+    ) -> tuple[Target | None, HeaderOperations | None]:
+        """(the endpoint of a request, what to do to its response's headers).
+
+        For primaries: a mirror's endpoint is chosen by chance, since Istio gives mirrors no hash policy
+        (route.go, hashForVirtualService).
+        """
+        client_port = view.head.port
+        found = self.by_port.get(client_port if self.port is None else self.port)
+        if found is None or found.sticky is None:
+            return self.choose(client_port, draw), None
+        key, set_cookie = found.sticky.policy(view, draw)
+        operations = HeaderOperations(add=((b"Set-Cookie", set_cookie),)) if set_cookie else None
+        return found.targets.choose(draw) if key is None else found.sticky.ring.find(key), operations
 
     def cluster(self, client_port: int) -> str:
         """The name that Istio gives it: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
@@ -149,7 +178,27 @@ def _port_targets(
                 endpoint = Endpoint(workload.address, workload.port(port), scheme, tls)
                 targets.append(Target(host, subset, number, endpoint))
                 weights.append(workload.weight)
-    return PortTargets(targets[0].cluster, Weighted(targets, weights)) if targets else None
+    if not targets:
+        return None
+    sticky = _sticky(policy, part.policy, number, targets, weights)
+    return PortTargets(targets[0].cluster, Weighted(targets, weights), sticky)
+
+
+def _sticky(
+    rule: SourcedPolicy | None,
+    subset: SourcedPolicy | None,
+    port: int,
+    targets: Sequence[Target],
+    weights: Sequence[int],
+) -> Sticky | None:
+    found = find_setting(rule, subset, port, lambda policy: policy.load_balancer)
+    spec = found[0].consistent_hash if found is not None else None
+    policy = compile_hash_policy(spec) if spec is not None else None
+    if spec is None or policy is None:
+        return None
+    written = spec.ring_hash.minimum_ring_size if spec.ring_hash is not None else spec.minimum_ring_size
+    names = [encode(f"{target.endpoint.address}:{target.endpoint.port}") for target in targets]
+    return Sticky(policy, HashRing(targets, weights, names, written or DEFAULT_NODES))
 
 
 def _tls_policy(
