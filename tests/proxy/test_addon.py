@@ -432,3 +432,20 @@ async def test_the_server_name_of_an_https_primary_is_its_host(tmp_path: Path) -
     assert ("https", "httpbin") == (flow.request.scheme, server.sni)
     assert data.ssl_conn is None  # mitmproxy's own to make
     assert ("https", "httpbin") == (bench.pool.submitted[0][0].scheme, bench.pool.submitted[0][0].sni)
+
+
+@in_loop
+async def test_a_cookie_for_the_endpoint_reaches_the_client(tmp_path: Path) -> None:
+    policy = "trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: user, ttl: 60s}}}}"
+    async with running(tmp_path) as bench:
+        bench.rules.write_text(RULES.replace("  host: httpbin\n", f"  host: httpbin\n  {policy}\n"))
+        bench.context.master.commands.call("mirror.reload")
+        flow = make_flow()
+        await bench.cycle(flow, "requestheaders", "request")
+        flow.response = http.Response.make(200, b"", {"Set-Cookie": "own=1"})
+        await bench.cycle(flow, "responseheaders", "response")
+
+    own, ours = flow.response.headers.get_all("set-cookie")
+    assert own == "own=1"
+    assert ours.startswith('user="')
+    assert ours.endswith('"; Max-Age=60; HttpOnly')

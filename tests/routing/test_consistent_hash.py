@@ -89,12 +89,14 @@ ENDPOINTS = ", ".join(f"{{address: 10.0.0.{number}}}" for number in range(1, 9))
 
 @pytest.fixture
 def decide(rules: Callable[[str], RouteTable], head: Any, draws: Any) -> Callable[..., Forward]:
+    tables: dict[str, RouteTable] = {}
+
     def run(policy: str, *numbers: float, **request: Any) -> Forward:
         """The numbers to draw end with the one for the mirror's endpoint."""
+        if policy not in tables:
+            tables[policy] = rules(RULES.replace("ENDPOINTS", ENDPOINTS).replace("POLICY", policy))
         drawn = draws(*numbers)
-        decision = rules(RULES.replace("ENDPOINTS", ENDPOINTS).replace("POLICY", policy)).decide(
-            head(authority="a.example.com:80", port=80, **request), drawn
-        )
+        decision = tables[policy].decide(head(authority="a.example.com:80", port=80, **request), drawn)
         assert isinstance(decision, Forward)
         assert drawn.left() == []
         return decision
