@@ -45,13 +45,15 @@ def test_valid_rules_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_warnings_and_notices_say_so_and_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(
-        GOOD.replace("host: a}", "host: a, trafficPolicy: {}}") + "---\napiVersion: v1\nkind: Service\n"
+        GOOD.replace("host: a}", "host: a, exportTo: [.]}") + "---\napiVersion: v1\nkind: Service\n"
     )
 
+    rule = "DestinationRule default/a: spec.exportTo"
+    exported = f"{rule}: warning: not acted on: the rule is seen by every namespace"
     assert check(capsys, file) == (
         0,
         [
-            f"{file}:4:17: DestinationRule default/a: spec.trafficPolicy: warning: not acted on yet",
+            f"{file}:4:17: {exported}",
             f"{file}:7:1: kind: notice: Service (v1) is passed over",
         ],
         "1 file: 0 errors, 1 warning",

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -24,10 +25,17 @@ class Backend:
     """Serves in a thread of its own from construction until `stop`; may be used as a context.
 
     Without `respond` every request is answered 200 with the label as body (HEAD without one).
-    `keep_requests` False only counts them, for long runs.
+    `keep_requests` False only counts them, for long runs. With `tls` it speaks TLS.
     """
 
-    def __init__(self, label: str, respond: Respond | None = None, *, keep_requests: bool = True) -> None:
+    def __init__(
+        self,
+        label: str,
+        respond: Respond | None = None,
+        *,
+        keep_requests: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.label = label
         self.count = 0
         self.errors: list[str] = []
@@ -35,6 +43,7 @@ class Backend:
         self.connections = 0
         self._respond = respond or self._answer_with_label
         self._keep = keep_requests
+        self._tls = tls
         self._requests: list[Message] = []
         self._changed = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -83,7 +92,9 @@ class Backend:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            self._loop.create_server(lambda: _Connection(self), sock=self._listener, backlog=1024)
+            self._loop.create_server(
+                lambda: _Connection(self), sock=self._listener, backlog=1024, ssl=self._tls
+            )
         )
         try:
             self._loop.run_forever()

@@ -5,7 +5,8 @@ from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
-from mitm_mirror.proxy.flows import apply_forward, copy_request, make_answer, read_head
+from mitm_mirror.proxy.flows import apply_forward, apply_pass_through, copy_request, make_answer, read_head
+from mitm_mirror.proxy.tls_address import TlsAddress
 from mitm_mirror.routing.decision import (
     Answer,
     Endpoint,
@@ -52,6 +53,17 @@ def make_forward(
     endpoint = Endpoint("127.0.0.1", 8001, scheme)  # type: ignore[arg-type]  # a parametrized literal
     target = Target("httpbin.default.svc.cluster.local", "v1", 8080, endpoint)
     return Forward(RULE, target, authority, "httpbin", path, operations, (), ())
+
+
+def test_an_https_flow_without_rules_is_kept_off_connections_that_rules_opened() -> None:
+    flow, plain = make_flow(), make_flow()
+    flow.request.scheme = "https"
+    apply_pass_through(flow)
+    apply_pass_through(plain)
+
+    assert flow.request.data.host == "original.example"
+    assert flow.request.data.host != TlsAddress("original.example", "sni.example")
+    assert type(plain.request.data.host) is str
 
 
 def make_copy(*, headers: HeaderOperations = NO_OPERATIONS) -> MirrorCopy:

@@ -187,6 +187,25 @@ PORTS = "ports: [{number: 80, name: http, protocol: HTTP}]"
          "spec.subsets[1].name: 'x', another subset has this name"),
         ("DestinationRule", "{host: a, subsets: [{name: x, labels: {version: 'a b'}}]}",
          "spec.subsets[0].labels.version: 'a b', expected letters, digits and '-', '_', '.' between them, at most 63"),
+        ("DestinationRule", "{host: a, trafficPolicy: {}}", "spec.trafficPolicy: empty, expected at least one setting"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tunnel: {}, proxyProtocol: {}}}",
+         "spec.trafficPolicy.proxyProtocol: not allowed beside tunnel"),
+        ("DestinationRule", "{host: a, trafficPolicy: {portLevelSettings: [{tls: {}}]}}",
+         "spec.trafficPolicy.portLevelSettings[0].port: missing, expected the number of a service's port"),
+        ("DestinationRule", "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}}]}}",
+         "spec.trafficPolicy.portLevelSettings[0]: empty, expected at least one setting beside the port"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: MUTUAL, privateKey: k}}}",
+         "spec.trafficPolicy.tls.clientCertificate: missing, mode MUTUAL needs it"),
+        ("DestinationRule", "{host: a, subsets: [{name: x, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: k}}}]}",
+         "spec.subsets[0].trafficPolicy.tls.privateKey: missing, mode MUTUAL needs it"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: system}}}",
+         "spec.trafficPolicy.tls.caCertificates: not allowed beside insecureSkipVerify, which checks nothing"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, subjectAltNames: [c]}}}",
+         "spec.trafficPolicy.tls.subjectAltNames: not allowed beside insecureSkipVerify, which checks nothing"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, credentialName: c}}}",
+         "spec.trafficPolicy.tls.credentialName: not allowed beside insecureSkipVerify, which checks nothing"),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: MUTUAL, credentialName: c, caCertificates: d}}}",
+         "spec.trafficPolicy.tls.caCertificates: not allowed beside credentialName"),
         ("ServiceEntry", f"{{{PORTS}, resolution: DNS}}", "spec.hosts: missing"),
         ("ServiceEntry", f"{{hosts: ['*'], {PORTS}, resolution: STATIC}}", "spec.hosts[0]: '*', expected a host"),
         ("ServiceEntry", f"{{hosts: ['*.a'], {PORTS}, resolution: DNS}}",
@@ -258,6 +277,58 @@ def test_valid_but_hardly_meant(spec: str, expected: str) -> None:
     assert warnings("VirtualService", spec) == [expected]
 
 
+POLICY_PLACES = {
+    "trafficPolicy.": "trafficPolicy: {%s}",
+    "trafficPolicy.portLevelSettings.*.": "trafficPolicy: {portLevelSettings: [{port: {number: 80}, %s}]}",
+    "subsets.*.trafficPolicy.": "subsets: [{name: a, trafficPolicy: {%s}}]",
+    "subsets.*.trafficPolicy.portLevelSettings.*.":
+        "subsets: [{name: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, %s}]}}]",
+}  # fmt: skip
+POLICY_SETTINGS = {
+    "loadBalancer.simple": "loadBalancer: {simple: LEAST_REQUEST}",
+    "loadBalancer.consistentHash.maglev": "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 7}}}",
+    "loadBalancer.localityLbSetting": "loadBalancer: {localityLbSetting: {enabled: true}}",
+    "loadBalancer.zoneAwareLbSetting": "loadBalancer: {zoneAwareLbSetting: {enabled: true}}",
+    "loadBalancer.warmup": "loadBalancer: {warmup: {duration: 1s}}",
+    "loadBalancer.warmupDurationSecs": "loadBalancer: {warmupDurationSecs: 1s}",
+    "connectionPool": "connectionPool: {}",
+    "outlierDetection": "outlierDetection: {}",
+    "tls.mode": "tls: {mode: ISTIO_MUTUAL}",
+    "tls.credentialName": "tls: {mode: SIMPLE, credentialName: a}",
+    "tls.caCrl": "tls: {mode: SIMPLE, caCrl: /a}",
+    "tunnel": "tunnel: {targetHost: a, targetPort: 80}",
+    "proxyProtocol": "proxyProtocol: {}",
+    "retryBudget": "retryBudget: {}",
+}
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("tls: {mode: SIMPLE, clientCertificate: a}",
+         ["spec.trafficPolicy.tls.clientCertificate: does nothing in mode SIMPLE; MUTUAL presents it"]),
+        ("portLevelSettings: [{port: {number: 80}, tls: {}}, {port: {number: 80}, tls: {}}]",
+         ["spec.trafficPolicy.portLevelSettings[1].port: never used: settings for port 80 stand above already"]),
+        ("tls: {mode: SIMPLE, sni: a, caCertificates: system, subjectAltNames: [c]}", []),
+        ("loadBalancer: {simple: RANDOM}", []),
+        ("loadBalancer: {consistentHash: {httpCookie: {name: a, ttl: 0s, path: /a, attributes: [{name: Secure}]}}}", []),
+        ("loadBalancer: {consistentHash: {ringHash: {minimumRingSize: 9}}}",
+         ["spec.trafficPolicy.loadBalancer.consistentHash: no key: chance decides; expected one of "
+          "httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName"]),
+        ("loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 9}}",
+         ["spec.trafficPolicy.loadBalancer.consistentHash.minimumRingSize: deprecated, use ringHash"]),
+        ("tls: {mode: DISABLE, insecureSkipVerify: true, caCertificates: a}", []),
+    ],
+    ids=["client certificate in SIMPLE", "port twice", "SIMPLE", "RANDOM", "cookie", "no key", "old ring size",
+         "fields beside DISABLE"],
+)  # fmt: skip
+def test_traffic_policies_that_are_valid(policy: str, expected: list[str]) -> None:
+    spec = f"{{host: a, trafficPolicy: {{{policy}}}}}"
+
+    assert errors("DestinationRule", spec) == []
+    assert warnings("DestinationRule", spec) == expected
+
+
 # One spec for each row of the table; a row without one fails the test below.
 NOT_ACTED_ON: dict[str, dict[str, str]] = {
     "VirtualService": {
@@ -285,8 +356,12 @@ NOT_ACTED_ON: dict[str, dict[str, str]] = {
         },
     },
     "DestinationRule": {
-        "trafficPolicy": "{host: a, trafficPolicy: {}}",
-        "subsets.*.trafficPolicy": "{host: a, subsets: [{name: a, trafficPolicy: {}}]}",
+        **{
+            f"{place}{path}": f"{{host: a, {form % settings}}}"
+            for place, form in POLICY_PLACES.items()
+            for path, settings in POLICY_SETTINGS.items()
+            if "portLevel" not in place or path not in ("tunnel", "proxyProtocol", "retryBudget")
+        },
         "exportTo": "{host: a, exportTo: ['*']}",
         "workloadSelector": "{host: a, workloadSelector: {matchLabels: {a: b}}}",
     },
@@ -320,6 +395,52 @@ def test_each_row_of_the_table_warns_once(kind: str, path: str) -> None:
 
     assert [part for part in path.split(".") if part != "*"][-1] in place
     assert message in {row.message for row in not_acted_on.ROWS[kind] if row.path == path}
+
+
+@pytest.mark.parametrize("simple", ["PASSTHROUGH", "LEAST_CONN", "LEAST_REQUEST", "ROUND_ROBIN"])
+def test_load_balancers_say_what_is_done_instead(simple: str) -> None:
+    policy = f"trafficPolicy: {{loadBalancer: {{simple: {simple}}}}}"
+
+    assert warnings("DestinationRule", f"{{host: a, {policy}}}") == [
+        f"spec.trafficPolicy.loadBalancer.simple: {simple} is treated as RANDOM"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("load_balancer", "expected"),
+    [
+        ("simple: RANDOM, consistentHash: {useSourceIp: true}", "consistentHash: not allowed beside simple"),
+        ("localityLbSetting: {}, zoneAwareLbSetting: {}", "zoneAwareLbSetting: not allowed beside localityLbSetting"),
+        ("consistentHash: {httpHeaderName: a, useSourceIp: true}",
+         "consistentHash.useSourceIp: not allowed beside httpHeaderName"),
+        ("consistentHash: {httpHeaderName: 'a b'}", "consistentHash.httpHeaderName: 'a b' is not a header name"),
+        ("consistentHash: {httpCookie: {ttl: 0s}}", "consistentHash.httpCookie.name: missing"),
+        ("consistentHash: {httpCookie: {name: 'a;b'}}", "consistentHash.httpCookie.name: 'a;b' is not a cookie name"),
+        ("consistentHash: {httpCookie: {name: a, path: '/;b'}}",
+         "consistentHash.httpCookie.path: '/;b', expected a path without ';' or control characters"),
+        ("consistentHash: {httpCookie: {name: a, attributes: [{value: b}]}}",
+         "consistentHash.httpCookie.attributes[0].name: missing"),
+        ("consistentHash: {httpCookie: {name: a, attributes: [{name: b}, {name: b}]}}",
+         "consistentHash.httpCookie.attributes[1].name: 'b', another attribute has this name"),
+        ('consistentHash: {httpCookie: {name: a, attributes: [{name: b, value: "c\\nd"}]}}',
+         "consistentHash.httpCookie.attributes[0].value: 'c\\nd', expected no ';' or control characters"),
+        ("consistentHash: {useSourceIp: true, ringHash: {}, maglev: {tableSize: 7}}",
+         "consistentHash.maglev: not allowed beside ringHash"),
+        ("consistentHash: {useSourceIp: true, minimumRingSize: 5, ringHash: {}}",
+         "consistentHash.minimumRingSize: not allowed beside ringHash or maglev"),
+        ("consistentHash: {useSourceIp: true, maglev: {}}",
+         "consistentHash.maglev.tableSize: 0, expected a prime number below 5000011"),
+        ("consistentHash: {useSourceIp: true, maglev: {tableSize: 1024}}",
+         "consistentHash.maglev.tableSize: 1024, expected a prime number below 5000011"),
+        ("consistentHash: {useSourceIp: true, maglev: {tableSize: 5000011}}",
+         "consistentHash.maglev.tableSize: 5000011, expected a prime number below 5000011"),
+    ],
+    ids=lambda text: text[-50:],
+)  # fmt: skip
+def test_invalid_load_balancers(load_balancer: str, expected: str) -> None:
+    spec = f"{{host: a, trafficPolicy: {{loadBalancer: {{{load_balancer}}}}}}}"
+
+    assert errors("DestinationRule", spec) == [f"spec.trafficPolicy.loadBalancer.{expected}"]
 
 
 @pytest.mark.parametrize("resolution", ["NONE", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from mitm_mirror.shadow.ending import Ending
 from mitm_mirror.shadow.message import ShadowRequest
+from mitm_mirror.upstream_tls import UpstreamTls
 
 DEADLINE_S = 30.0
 """For the whole of one test: far more than it needs, so that only a hang meets it."""
@@ -107,8 +108,9 @@ def shadow(
     method: bytes = b"GET",
     target: bytes = b"/",
     headers: tuple[tuple[bytes, bytes], ...] = ((b"Host", b"httpbin-shadow:8080"),),
+    tls: UpstreamTls | None = None,
 ) -> ShadowRequest:
-    return ShadowRequest(scheme, address, port, sni, method, target, headers)
+    return ShadowRequest(scheme, address, port, sni, method, target, headers, tls)
 
 
 class Endings:

@@ -15,6 +15,7 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.sender import Sender
 from mitm_mirror.shadow.settings import SenderSettings
+from mitm_mirror.upstream_tls import UpstreamTls
 
 HOST = (b"Host", b"httpbin-shadow:8080")
 SECRET = b"Bearer s3cret"
@@ -448,7 +449,7 @@ class FakeNet:
         self.next: Callable[[], FakeTransport] = FakeTransport
         self.sender = Sender(SenderSettings(**settings), lambda: self.now, self.make, self.reports.append)
 
-    def make(self) -> FakeTransport:
+    def make(self, tls: UpstreamTls | None) -> FakeTransport:
         self.made.append(self.next())
         return self.made[-1]
 
@@ -457,10 +458,17 @@ class FakeNet:
         return sum(not transport.closed for transport in self.made)
 
 
-def test_connections_are_kept_by_endpoint_and_only_while_fresh(kit: Any) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"sni": "other"}, {"tls": UpstreamTls(verify=False)}],
+    ids=["another SNI", "other TLS settings"],
+)
+def test_connections_are_kept_by_endpoint_and_only_while_fresh(kit: Any, change: dict[str, Any]) -> None:
+    different = kit.shadow(1, **change)
+
     async def test() -> None:
         net = FakeNet(idle_expiry_s=1.0)
-        one, two = kit.shadow(1), kit.shadow(1, sni="other")
+        one, two = kit.shadow(1), different
         await net.sender.send(1, one, b"", 1.0)
         await net.sender.send(2, one, b"", 1.0)
         assert len(net.made) == 1

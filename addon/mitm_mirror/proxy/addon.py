@@ -26,6 +26,7 @@ from mitm_mirror.proxy.delays import Delays
 from mitm_mirror.proxy.exchange import Exchange, StreamTap
 from mitm_mirror.proxy.flows import (
     apply_forward,
+    apply_pass_through,
     frame_http2_body,
     frame_http2_stream,
     make_answer,
@@ -37,6 +38,7 @@ from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options
 from mitm_mirror.proxy.primary import primary_record
 from mitm_mirror.proxy.replay import remember_routing, request_state, restore_received
 from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
+from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.shadow.pool import ShadowPool
@@ -46,8 +48,6 @@ logger = logging.getLogger(__name__)
 
 POOL_OPTIONS = frozenset({"mirror_workers", "mirror_max_inflight", "mirror_queue_bytes"})
 """Read once, when the workers start."""
-
-ClientKey = tuple[connection.Address, float]
 
 UNANSWERABLE_HOST = "answered-by-rules.mitm-mirror.invalid"
 """Never connected to. RFC 6761, 6.4: names in .invalid do not exist."""
@@ -70,7 +70,7 @@ class MirrorAddon:
         self._log: LogWriter | None = None
         self._format = FORMATS["common"]
         self._tail = MirrorTail(self)
-        self._server_names: dict[ClientKey, dict[tuple[str, int], str]] = {}
+        self._primary_tls = PrimaryTls()
         self._running = False
 
     def load(self, loader: addonmanager.Loader) -> None:
@@ -119,6 +119,7 @@ class MirrorAddon:
         head = read_head(flow)
         decision = rules.rule_set.table.decide(head, random.random)
         if isinstance(decision, PassThrough):
+            apply_pass_through(flow)
             return None
         self.exchanges[flow] = Exchange(head, decision, rules.generation)
         if isinstance(decision, Forward):
@@ -126,10 +127,6 @@ class MirrorAddon:
             received = request_state(flow)
             apply_forward(flow, decision)
             remember_routing(flow, received)
-            if flow.request.scheme == "https":
-                endpoint = decision.target.endpoint
-                names = self._server_names.setdefault(_client_key(flow.client_conn), {})
-                names[endpoint.address, endpoint.port] = decision.sni
         else:
             self.ledger.count_answered(decision.reason)
             if flow.request.stream or ctx.options.stream_large_bodies:
@@ -167,22 +164,11 @@ class MirrorAddon:
 
     @guarded
     def tls_start_server(self, data: tls.TlsData) -> None:
-        # mitmproxy would take the endpoint's address for the server name. Here and not when connecting:
-        # that is to another address where an upstream proxy is in between.
-        assert isinstance(data.conn, connection.Server)
-        address = data.conn.address
-        names = self._server_names.get(_client_key(data.context.client))
-        if names and address and (name := names.get((address[0], address[1]))):
-            data.conn.sni = name
+        self._primary_tls.start(data)
 
     @guarded
     def client_disconnected(self, client: connection.Client) -> None:
-        self.forget_client(client)
         self.delays.release(client.id)
-
-    def forget_client(self, client: connection.Client) -> None:
-        """Drops what is remembered for a client's upstream connections."""
-        self._server_names.pop(_client_key(client), None)
 
     def done(self) -> None:
         self._running = False  # a script that is reloaded brings this instance back
@@ -302,18 +288,10 @@ class MirrorTail:
 
     def _log_primary(self, flow: http.HTTPFlow) -> None:
         exchange = self._addon.exchanges.get(flow)
-        if flow.is_replay:
-            # Replay copies the client's connection and never tells of its end.
-            self._addon.forget_client(flow.client_conn)
         # A websocket that breaks after its upgrade was answered has both hooks.
         if exchange is not None and not exchange.logged:
             exchange.logged = True
             self._addon.log_copy(lambda: primary_record(flow, exchange))
-
-
-def _client_key(client: connection.Client) -> ClientKey:
-    """What a client's connection has in common with its copy in a replay, which has another id."""
-    return client.peername, client.timestamp_start
 
 
 def _pool_settings(settings: MirrorSettings) -> PoolSettings:

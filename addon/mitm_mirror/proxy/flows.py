@@ -3,6 +3,7 @@
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
+from mitm_mirror.proxy.tls_address import TlsAddress
 from mitm_mirror.routing.authority import written_port
 from mitm_mirror.routing.decision import Answer, Forward, MirrorCopy, Target
 from mitm_mirror.routing.headers import apply_operations
@@ -51,6 +52,8 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
     data.port = endpoint.port
     if endpoint.scheme is not None:
         data.scheme = endpoint.scheme.encode()
+    if data.scheme == b"https":
+        data.host = TlsAddress(endpoint.address, forward.sni, endpoint.tls)
     data.path = forward.path
     fields = data.headers.fields
     for operations in forward.request_headers:
@@ -84,6 +87,13 @@ def frame_http2_stream(request: http.Request) -> None:
     """The same for a body that is streamed to a server that speaks HTTP/1: it is sent in chunks."""
     if "content-length" not in request.headers:
         request.headers["transfer-encoding"] = "chunked"
+
+
+def apply_pass_through(flow: http.HTTPFlow) -> None:
+    """Keeps a flow without rules off the TLS connections that rules opened on the same client connection."""
+    data = flow.request.data
+    if data.scheme == b"https":
+        data.host = TlsAddress(data.host)
 
 
 def make_answer(flow: http.HTTPFlow, answer: Answer) -> http.Response:
@@ -120,6 +130,7 @@ def copy_request(flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body: by
         method=data.method,
         target=data.path,
         headers=fields,
+        tls=endpoint.tls,
     )
 
 

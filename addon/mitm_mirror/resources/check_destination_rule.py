@@ -1,12 +1,13 @@
 """What a DestinationRule may not say although its types are right.
 
-Source: istio pkg/config/validation/validation.go (ValidateDestinationRule). The traffic policies, which
-are not acted on yet, are checked for their types only.
+Source: istio pkg/config/validation/validation.go (ValidateDestinationRule). The settings that are not
+acted on yet are checked for their types only.
 """
 
 from collections.abc import Iterator
 
 from mitm_mirror.resources import names
+from mitm_mirror.resources.check_traffic_policy import check_traffic_policy
 from mitm_mirror.resources.destination_rule import DestinationRule
 from mitm_mirror.resources.finding import Finding, error, show
 from mitm_mirror.resources.names import at
@@ -16,6 +17,8 @@ def check_destination_rule(spec: DestinationRule) -> Iterator[Finding]:
     """All errors of one spec; paths begin with "spec"."""
     message = names.host_name(spec.host, wildcard=True) if spec.host else "missing"
     yield from at(("spec", "host"), message)
+    if spec.traffic_policy is not None:
+        yield from check_traffic_policy(spec.traffic_policy, ("spec", "trafficPolicy"))
     seen: set[str] = set()
     for index, subset in enumerate(spec.subsets):
         path = ("spec", "subsets", index)
@@ -24,3 +27,5 @@ def check_destination_rule(spec: DestinationRule) -> Iterator[Finding]:
             yield error((*path, "name"), f"{show(subset.name)}, another subset has this name")
         seen.add(subset.name)
         yield from names.check_labels(subset.labels, (*path, "labels"))
+        if subset.traffic_policy is not None:
+            yield from check_traffic_policy(subset.traffic_policy, (*path, "trafficPolicy"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mitm_mirror.resources.certificates import check_certificates
 from mitm_mirror.resources.document import read_document
 from mitm_mirror.resources.files import decode, find_files, read_text
 from mitm_mirror.resources.issue import Issue, Severity
@@ -97,6 +98,7 @@ def _loaded(resources: list[Resource[Any]], issues: list[Issue], files: tuple[Pa
         service_entries=of("ServiceEntry"),
         workload_entries=of("WorkloadEntry"),
     )
+    issues += check_certificates(found.destination_rules)
     return Loaded(found, sort_issues(issues, files), files)
 
 

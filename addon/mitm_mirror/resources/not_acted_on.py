@@ -3,10 +3,12 @@
 A field leaves the table when it is acted on. Nothing here is an error: the file stays usable as it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from mitm_mirror.resources.base import attribute_name
+from mitm_mirror.resources.destination_rule import SimpleLB, TLSmode
 from mitm_mirror.resources.finding import Finding, warning
 from mitm_mirror.resources.resource import FieldPath
 from mitm_mirror.resources.service_entry import Resolution
@@ -24,7 +26,7 @@ def _without_mesh(value: tuple[str, ...]) -> bool:
     return bool(value) and "mesh" not in value
 
 
-def _is(wanted: Resolution) -> Callable[[Any], bool]:
+def _is(wanted: StrEnum) -> Callable[[Any], bool]:
     return lambda value: value is wanted
 
 
@@ -46,6 +48,47 @@ _HEADER_ROWS = tuple(
     for operation in ("set", "add")
 )
 
+_POLICIES = tuple(
+    f"{at}trafficPolicy{port}" for at in ("", "subsets.*.") for port in ("", ".portLevelSettings.*")
+)
+_POLICY_ROWS = (
+    _Row("loadBalancer.simple", "PASSTHROUGH is treated as RANDOM", _is(SimpleLB.PASSTHROUGH)),
+    _Row("loadBalancer.simple", "LEAST_CONN is treated as RANDOM", _is(SimpleLB.LEAST_CONN)),
+    _Row("loadBalancer.simple", "LEAST_REQUEST is treated as RANDOM", _is(SimpleLB.LEAST_REQUEST)),
+    _Row("loadBalancer.simple", "ROUND_ROBIN is treated as RANDOM", _is(SimpleLB.ROUND_ROBIN)),
+    _Row(
+        "loadBalancer.consistentHash.maglev",
+        "ringHash is used: which key goes where differs, and so does what moves when endpoints change",
+    ),
+    _Row("loadBalancer.localityLbSetting", f"{_LATER}: endpoints have no locality here"),
+    _Row("loadBalancer.zoneAwareLbSetting", f"{_LATER}: endpoints have no locality here"),
+    _Row("loadBalancer.warmup", f"{_LATER}: a new endpoint has its full share at once"),
+    _Row("loadBalancer.warmupDurationSecs", f"{_LATER}: a new endpoint has its full share at once"),
+    _Row("connectionPool", f"{_LATER}: nothing is limited"),
+    _Row("outlierDetection", f"{_LATER}: no endpoint is ejected"),
+    _Row(
+        "tls.mode",
+        "ISTIO_MUTUAL needs a mesh's certificates: treated as if there were no tls",
+        _is(TLSmode.ISTIO_MUTUAL),
+    ),
+    _Row(
+        "tls.credentialName",
+        "Kubernetes secrets are not read: no client certificate is presented, and the authorities that the "
+        "proxy trusts anyway are trusted",
+    ),
+    _Row("tls.caCrl", "not acted on: a revoked certificate is accepted"),
+)
+_WHOLE_POLICY_ROWS = (
+    _Row("tunnel", "not acted on: it is for TCP and TLS routes"),
+    _Row("proxyProtocol", _LATER),
+    _Row("retryBudget", _LATER),
+)
+
+
+def _below(policies: Iterable[str], rows: Iterable[_Row]) -> Iterator[_Row]:
+    return (row._replace(path=f"{policy}.{row.path}") for policy in policies for row in rows)
+
+
 ROWS: Mapping[str, tuple[_Row, ...]] = {
     "VirtualService": (
         _Row("gateways", "not acted on: the rules hold for all requests", _beyond_mesh),
@@ -61,8 +104,8 @@ ROWS: Mapping[str, tuple[_Row, ...]] = {
         *_HEADER_ROWS,
     ),
     "DestinationRule": (
-        _Row("trafficPolicy", _LATER),
-        _Row("subsets.*.trafficPolicy", _LATER),
+        *_below(_POLICIES, _POLICY_ROWS),
+        *_below(("trafficPolicy", "subsets.*.trafficPolicy"), _WHOLE_POLICY_ROWS),
         _Row("exportTo", "not acted on: the rule is seen by every namespace"),
         _Row("workloadSelector", "not acted on: the rule holds for every client"),
     ),

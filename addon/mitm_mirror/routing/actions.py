@@ -59,7 +59,7 @@ class ForwardAction:
         and a preflight is delayed and aborted like any other request.
 
         Numbers are drawn in this order, each only where there is a choice: destination, delay, abort,
-        endpoint, mirrors, endpoint of each mirror.
+        endpoint (or a new cookie's value, which decides it), mirrors, endpoint of each mirror.
         """
         head = view.head
         chosen = self.destinations.choose(draw)
@@ -82,7 +82,7 @@ class ForwardAction:
             if stamp is not None:
                 # Behind the router on the way back: what the rules say of these headers is overwritten.
                 response_headers += (stamp,)
-        target = chosen.destination.choose(head.port, draw)
+        target, on_response = chosen.destination.choose_for(view, draw)
         if target is None:
             cluster = chosen.destination.cluster(head.port)
             # Envoy's text for a cluster without a healthy host.
@@ -93,10 +93,10 @@ class ForwardAction:
             rule=rule,
             target=target,
             authority=authority,
-            sni=server_name(authority) or target.host,
+            sni=target.endpoint.server_name(server_name(authority) or target.host),
             path=head.target if self.rewrite is None else self.rewrite(head.target, prefix_length),
             request_headers=chosen.request_headers,
-            response_headers=response_headers,
+            response_headers=response_headers if on_response is None else (*response_headers, on_response),
             mirrors=() if self.mirrors is None else self.mirrors.copies(view, authority, draw),
             delay_s=delay_s,
         )

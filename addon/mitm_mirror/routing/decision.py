@@ -5,6 +5,7 @@ from typing import Literal
 
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.request import HeaderFields
+from mitm_mirror.upstream_tls import UpstreamTls
 
 AnswerReason = Literal[
     "redirect", "direct_response", "no_route", "no_endpoint", "fault_abort", "cors_preflight"
@@ -34,6 +35,12 @@ class Endpoint:
     """An IP address (IPv6 without brackets) or a DNS name."""
     port: int
     scheme: Literal["http", "https"] | None = None
+    tls: UpstreamTls | None = None
+    """What a DestinationRule says about TLS to it; None where it says nothing, or for `http`."""
+
+    def server_name(self, default: str) -> str:
+        """The SNI to send: the rule's, else `default`."""
+        return (self.tls is not None and self.tls.sni) or default
 
     @property
     def host_port(self) -> str:

@@ -1,16 +1,29 @@
 """Destinations resolved: from host, subset and port to endpoints that can be chosen from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from mitm_mirror.resources.destination_rule import DestinationRule
+from mitm_mirror.resources.destination_rule import TLSmode
 from mitm_mirror.resources.issue import Severity
 from mitm_mirror.resources.resource import FieldPath, Resource, Resources
 from mitm_mirror.resources.virtual_service import Destination, VirtualService
-from mitm_mirror.routing.decision import Endpoint, Target
+from mitm_mirror.routing.decision import Endpoint, HeaderOperations, Target
+from mitm_mirror.routing.hash_policy import HashPolicy, compile_hash_policy
+from mitm_mirror.routing.hash_ring import DEFAULT_NODES, HashRing
 from mitm_mirror.routing.hosts import HostIndex, host_key, qualify_host
-from mitm_mirror.routing.services import Labels, Service, build_services, is_subset, port_scheme
+from mitm_mirror.routing.services import Service, build_services, is_subset, port_scheme
+from mitm_mirror.routing.traffic_policy import (
+    HostRules,
+    HostSubset,
+    SourcedPolicy,
+    find_setting,
+    rules_by_host,
+    upstream_tls,
+)
+from mitm_mirror.routing.view import RequestView, encode
 from mitm_mirror.routing.weights import Weighted
+from mitm_mirror.upstream_tls import UpstreamTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +32,16 @@ class PortTargets:
 
     cluster: str
     targets: Weighted[Target]
+    sticky: "Sticky | None" = None
+    """Where a DestinationRule asks for `consistentHash`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sticky:
+    """Endpoints chosen by something of the request."""
+
+    policy: HashPolicy
+    ring: HashRing[Target]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +60,22 @@ class ResolvedDestination:
         """One of its endpoints by weight, or None where there is none on that port."""
         found = self.by_port.get(client_port if self.port is None else self.port)
         return None if found is None else found.targets.choose(draw)
+
+    def choose_for(
+        self, view: RequestView, draw: Callable[[], float]
+    ) -> tuple[Target | None, HeaderOperations | None]:
+        """(the endpoint of a request, what to do to its response's headers).
+
+        For primaries: a mirror's endpoint is chosen by chance, since Istio gives mirrors no hash policy
+        (route.go, hashForVirtualService).
+        """
+        client_port = view.head.port
+        found = self.by_port.get(client_port if self.port is None else self.port)
+        if found is None or found.sticky is None:
+            return self.choose(client_port, draw), None
+        key, set_cookie = found.sticky.policy(view, draw)
+        operations = HeaderOperations(add=((b"Set-Cookie", set_cookie),)) if set_cookie else None
+        return found.targets.choose(draw) if key is None else found.sticky.ring.find(key), operations
 
     def cluster(self, client_port: int) -> str:
         """The name that Istio gives it: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
@@ -57,7 +96,7 @@ class DestinationResolver:
 
     def __init__(self, resources: Resources) -> None:
         self._services, self.issues = build_services(resources)
-        self._subsets = HostIndex(_subsets_by_host(resources.destination_rules).items())
+        self._rules = HostIndex(rules_by_host(resources.destination_rules).items())
         # Thousands of routes name the same few destinations.
         self._resolutions: dict[tuple[str, str, str, int | None], _Resolution] = {}
 
@@ -102,48 +141,75 @@ class DestinationResolver:
         """Targets by port, and the reason where there are none."""
         if service is None:
             return {}, f"no ServiceEntry defines host {host}"
-        labels: Labels = {}
+        rules = self._rules.find(host) or _NO_RULES
+        part = _EVERYTHING
         if subset:
-            subsets = self._subsets.find(host)
-            if subsets is None or subset not in subsets:
-                known = f"; known are {', '.join(subsets)}" if subsets else ""
+            if subset not in rules.subsets:
+                known = f"; known are {', '.join(rules.subsets)}" if rules.subsets else ""
                 return {}, f"no DestinationRule for {host} defines subset {subset}{known}"
-            labels = subsets[subset]
-        by_port = {port: _port_targets(host, service, subset, labels, port) for port in service.ports}
+            part = rules.subsets[subset]
+        by_port = {
+            port: _port_targets(host, service, subset, part, rules.policy, port) for port in service.ports
+        }
         found = {port: targets for port, targets in by_port.items() if targets is not None}
         if found:
             return found, ""
         if not subset:
             return {}, f"{service.host} has no endpoint"
-        wanted = ", ".join(f"{name}={value}" for name, value in labels.items())
+        wanted = ", ".join(f"{name}={value}" for name, value in part.labels.items())
         return {}, f"{service.host} has no endpoint with the labels of subset {subset} ({wanted})"
 
 
+_NO_RULES = HostRules()
+_EVERYTHING = HostSubset({}, None)
+
+
 def _port_targets(
-    host: str, service: Service, subset: str, labels: Labels, number: int
+    host: str, service: Service, subset: str, part: HostSubset, policy: SourcedPolicy | None, number: int
 ) -> PortTargets | None:
     targets: list[Target] = []
     weights: list[int] = []
-    for part in service.parts:
-        port = next((port for port in part.ports if port.number == number), None)
-        for workload in part.workloads if port is not None else ():
-            if port is not None and is_subset(labels, workload.labels):
-                endpoint = Endpoint(workload.address, workload.port(port), port_scheme(port))
+    tls_policy = _tls_policy(policy, part.policy, number)
+    for service_part in service.parts:
+        port = next((port for port in service_part.ports if port.number == number), None)
+        for workload in service_part.workloads if port is not None else ():
+            if port is not None and is_subset(part.labels, workload.labels):
+                scheme, tls = (port_scheme(port), None) if tls_policy is None else tls_policy
+                endpoint = Endpoint(workload.address, workload.port(port), scheme, tls)
                 targets.append(Target(host, subset, number, endpoint))
                 weights.append(workload.weight)
-    return PortTargets(targets[0].cluster, Weighted(targets, weights)) if targets else None
+    if not targets:
+        return None
+    sticky = _sticky(policy, part.policy, number, targets, weights)
+    return PortTargets(targets[0].cluster, Weighted(targets, weights), sticky)
 
 
-def _subsets_by_host(rules: tuple[Resource[DestinationRule], ...]) -> dict[str, dict[str, Labels]]:
-    """Subset labels by host and name.
+def _sticky(
+    rule: SourcedPolicy | None,
+    subset: SourcedPolicy | None,
+    port: int,
+    targets: Sequence[Target],
+    weights: Sequence[int],
+) -> Sticky | None:
+    found = find_setting(rule, subset, port, lambda policy: policy.load_balancer)
+    spec = found[0].consistent_hash if found is not None else None
+    policy = compile_hash_policy(spec) if spec is not None else None
+    if spec is None or policy is None:
+        return None
+    written = spec.ring_hash.minimum_ring_size if spec.ring_hash is not None else spec.minimum_ring_size
+    names = [encode(f"{target.endpoint.address}:{target.endpoint.port}") for target in targets]
+    return Sticky(policy, HashRing(targets, weights, names, written or DEFAULT_NODES))
 
-    Rules for one host add up, the first definition of a subset wins (istio
-    pilot/pkg/model/destination_rule.go, mergeDestinationRule). A `workloadSelector` is not asked:
-    clients have no labels here.
+
+def _tls_policy(
+    rule: SourcedPolicy | None, subset: SourcedPolicy | None, port: int
+) -> tuple[Literal["http", "https"], UpstreamTls | None] | None:
+    """What a DestinationRule says about TLS to a port; None where its protocol or the client decides.
+
+    ISTIO_MUTUAL needs a mesh's certificates, which are not there: it counts as absent, with a warning.
     """
-    found: dict[str, dict[str, Labels]] = {}
-    for rule in rules:
-        subsets = found.setdefault(qualify_host(rule.spec.host, rule.namespace), {})
-        for subset in rule.spec.subsets:
-            subsets.setdefault(subset.name, subset.labels)
-    return found
+    found = find_setting(rule, subset, port, lambda policy: policy.tls)
+    if found is None or found[0].mode is TLSmode.ISTIO_MUTUAL:
+        return None
+    tls = upstream_tls(*found)
+    return ("http", None) if tls is None else ("https", tls)

@@ -91,7 +91,7 @@ class Mirrors:
                     outcome=outcome,
                     target=target,
                     authority=shadow_authority,
-                    sni=sni,
+                    sni=sni if target is None else target.endpoint.server_name(sni),
                     headers=self._headers,
                     timeout_s=self.annotations.timeout_s,
                 )

@@ -14,6 +14,7 @@ import httpx
 
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.outgoing import BadAddressError, UnsendableRequestError
+from mitm_mirror.shadow.tls import TlsFilesError
 
 _LATE = "no complete answer before the deadline"
 _BROKEN = "the connection broke before the answer was complete"
@@ -32,6 +33,7 @@ TABLE: dict[type[BaseException], tuple[Outcome, str]] = {
     httpx.ConnectError: (Outcome.CONNECT_ERROR, "no connection"),
     httpx.ProxyError: (Outcome.CONNECT_ERROR, "no connection"),
     ssl.SSLError: (Outcome.TLS_ERROR, "the TLS handshake failed"),
+    TlsFilesError: (Outcome.TLS_ERROR, "the rule's certificate files cannot be used any more"),
     httpx.ReadError: (Outcome.PROTOCOL_ERROR, _BROKEN),
     httpx.WriteError: (Outcome.PROTOCOL_ERROR, _BROKEN),
     httpx.CloseError: (Outcome.PROTOCOL_ERROR, _BROKEN),
@@ -52,6 +54,8 @@ _NO_ANSWER = "Server disconnected without sending a response."
 
 def classify(error: Exception) -> tuple[Outcome, str] | None:
     """The outcome of an exception and a safe text; None where it is a bug and not a mirror's fault."""
+    if isinstance(error, TlsFilesError):
+        return TABLE[TlsFilesError]
     if isinstance(error, UnsendableRequestError):
         return Outcome.PROTOCOL_ERROR, f"the request cannot be written as HTTP/1.1: {error}"
     if not isinstance(error, TimeoutError | httpx.TimeoutException):

@@ -7,6 +7,7 @@ need no names and no compatibility. How they are put on the pipe is said in `fra
 import msgspec
 
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.upstream_tls import UpstreamTls
 
 
 class ShadowRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -28,6 +29,8 @@ class ShadowRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
     headers: tuple[tuple[bytes, bytes], ...]
     """In order, with case and duplicates; the Host is already the shadow's. Framing headers are the
     primary's own: `Transfer-Encoding: chunked` means that the body is sent chunked."""
+    tls: UpstreamTls | None = None
+    """What a DestinationRule says about TLS; None: verified as `SenderSettings` says. Unused for `http`."""
 
 
 class ShadowResult(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,11 +16,13 @@ from mitm_mirror.shadow.errors import classify
 from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
 from mitm_mirror.shadow.outgoing import build_request
 from mitm_mirror.shadow.settings import SenderSettings
+from mitm_mirror.shadow.tls import ShadowTls
+from mitm_mirror.upstream_tls import UpstreamTls
 
 logger = logging.getLogger(__name__)
 
-Endpoint = tuple[str, str, int, str]
-"""Scheme, address, port and SNI: what has to be equal for a connection to be used again."""
+Endpoint = tuple[str, str, int, str, UpstreamTls | None]
+"""Scheme, address, port, SNI and TLS settings: what has to be equal for a connection to be used again."""
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Sender:
         self,
         settings: SenderSettings,
         clock: Callable[[], float] = time.monotonic,
-        make_transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+        make_transport: Callable[[UpstreamTls | None], httpx.AsyncBaseTransport] | None = None,
         report: Callable[[str], None] = logger.warning,
     ) -> None:
         """`report` gets a line when a bug of ours ends a shadow, once a kind.
@@ -79,11 +80,11 @@ class Sender:
         self._idle: dict[Endpoint, deque[_IdleSlot]] = {}
         self._idle_count = 0
         if make_transport is None:
-            context = _tls_context(settings)
+            shadow_tls = ShadowTls(settings)
 
-            def make_transport() -> httpx.AsyncBaseTransport:
+            def make_transport(tls: UpstreamTls | None) -> httpx.AsyncBaseTransport:
                 return httpx.AsyncHTTPTransport(
-                    verify=context,
+                    verify=shadow_tls.context(tls),
                     trust_env=False,  # an inherited HTTP_PROXY would send shadows back through us
                     limits=httpx.Limits(max_connections=1, keepalive_expiry=None),
                 )
@@ -100,7 +101,7 @@ class Sender:
         started = self._clock()
         status = received = 0
         outcome, text = Outcome.OK, ""
-        endpoint = (request.scheme, request.address, request.port, request.sni)
+        endpoint = (request.scheme, request.address, request.port, request.sni, request.tls)
         transport = None
         opened = _OpenedStream()
         try:
@@ -156,7 +157,7 @@ class Sender:
             if not slots:
                 del self._idle[endpoint]
             return slot.transport
-        return self._make_transport()
+        return self._make_transport(endpoint[-1])
 
     async def _keep(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport) -> None:
         slot = _IdleSlot(transport, self._clock() + self._settings.idle_expiry_s)
@@ -200,12 +201,3 @@ def _innermost_place(error: BaseException) -> str:
     while trace.tb_next is not None:
         trace = trace.tb_next
     return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"
-
-
-def _tls_context(settings: SenderSettings) -> ssl.SSLContext:
-    """One for all connections: building one reads a file of a hundred certificates."""
-    if not settings.tls_verify:
-        return httpx.create_ssl_context(verify=False, trust_env=False)
-    if settings.ca_file:
-        return ssl.create_default_context(cafile=settings.ca_file)
-    return httpx.create_ssl_context(trust_env=False)
