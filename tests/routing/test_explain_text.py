@@ -816,3 +816,51 @@ def _index_of(decision, alternatives) -> int:
         elif mirror.settled or mirror.percent == 100:
             assert copy.outcome is None
     return index
+
+
+STICKY = (
+    HEAD % "VirtualService"
+    + """{name: a}
+spec:
+  hosts: [httpbin]
+  http:
+  - route: [{destination: {host: httpbin}}]
+---
+"""
+    + HEAD % "DestinationRule"
+    + """{name: a}
+spec:
+  host: httpbin
+  trafficPolicy: {loadBalancer: {consistentHash: {HASH}}}
+---
+"""
+    + HEAD % "ServiceEntry"
+    + """{name: a}
+spec:
+  hosts: [httpbin]
+  resolution: STATIC
+  location: MESH_INTERNAL
+  ports: [{number: 8080, name: http, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.1}, {address: 127.0.0.2}]
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("policy", "headers", "endpoints", "chosen_by"),
+    [
+        pytest.param(
+            "httpHeaderName: x-user", ((b"X-User", b"jane"),), 1, "the same for this key always", id="a key"
+        ),
+        pytest.param("httpHeaderName: x-user", (), 2, "this request has no key", id="no key"),
+        pytest.param("httpCookie: {name: u, ttl: 60s}", (), 2, "a new cookie decides", id="a new cookie"),
+    ],
+)
+def test_what_consistent_hash_makes_of_a_request(
+    rules, head, policy: str, headers: object, endpoints: int, chosen_by: str
+) -> None:
+    text = render_explanation(explain(rules(STICKY.replace("HASH", policy)), head(headers=headers)))
+
+    assert text.count("http://127.0.0.") == endpoints
+    assert f"chosen by consistentHash: {chosen_by}" in text
+    assert "Set-Cookie" not in text

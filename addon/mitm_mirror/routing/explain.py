@@ -134,13 +134,37 @@ def _alternative(
     rule: RuleRef,
     match: Match,
 ) -> Alternative:
-    single = replace(action, destinations=Weighted((chosen,), (1,)), fault=None)
+    # A cookie that is drawn for this one decision would say nothing about the next.
+    by_chance = replace(chosen, destination=_without_hash(chosen.destination))
+    single = replace(action, destinations=Weighted((by_chance,), (1,)), fault=None)
     decision = single.decide(view, rule, match.prefix_length, _first)
     assert isinstance(decision, Forward | Answer)  # a route that matched never passes a request through
     mirrors: tuple[ExplainedMirror, ...] = ()
     if isinstance(decision, Forward) and action.mirrors is not None:
         mirrors = _mirrors(action.mirrors, decision, view)
-    return Alternative(percent, _destination(chosen.destination, view.head.port), decision, mirrors)
+    destination = _hashed(_destination(chosen.destination, view.head.port), chosen.destination, view)
+    return Alternative(percent, destination, decision, mirrors)
+
+
+def _without_hash(destination: ResolvedDestination) -> ResolvedDestination:
+    by_port = {port: replace(targets, sticky=None) for port, targets in destination.by_port.items()}
+    return replace(destination, by_port=by_port)
+
+
+def _hashed(
+    explained: ExplainedDestination, destination: ResolvedDestination, view: RequestView
+) -> ExplainedDestination:
+    """What `consistentHash` makes of a primary's endpoints."""
+    found = destination.by_port.get(explained.port)
+    if found is None or found.sticky is None:
+        return explained
+    key, new_cookie = found.sticky.policy(view, _first)
+    if new_cookie:
+        return replace(explained, chosen_by="consistentHash: a new cookie decides, and keeps it so")
+    if key is None:
+        return replace(explained, chosen_by="consistentHash: this request has no key, so chance decides")
+    chosen = EndpointShare(found.sticky.ring.find(key).endpoint, 100.0)
+    return replace(explained, endpoints=(chosen,), chosen_by="consistentHash: the same for this key always")
 
 
 def _destination(destination: ResolvedDestination, client_port: int) -> ExplainedDestination:

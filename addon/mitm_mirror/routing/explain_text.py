@@ -153,6 +153,7 @@ def _where(destination: ExplainedDestination, head: RequestHead) -> list[str]:
     return [
         *_field("cluster", [destination.cluster]),
         *_field("endpoint", endpoints or _wrap(f"none: {destination.problem}")),
+        *_field("chosen by", [destination.chosen_by] if destination.chosen_by else []),
     ]
 
 

@@ -58,6 +58,8 @@ class ExplainedDestination:
     endpoints: tuple[EndpointShare, ...]
     problem: str
     """Why there is no endpoint; empty where there is one."""
+    chosen_by: str = ""
+    """What `consistentHash` makes of this request; empty where chance alone chooses."""
 
 
 @dataclass(frozen=True, slots=True)
