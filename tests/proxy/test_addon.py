@@ -581,6 +581,21 @@ async def test_an_http2_body_that_is_streamed_to_http1_is_sent_in_chunks(tmp_pat
     assert "chunked" == flow.request.headers["transfer-encoding"]
 
 
+@in_loop
+async def test_so_is_one_for_a_host_without_rules(tmp_path: Path) -> None:
+    """It is our lazy connection that leaves mitmproxy without a protocol for it."""
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST")
+        flow.request.http_version = "HTTP/2.0"
+        flow.request.authority = flow.request.headers["Host"] = "elsewhere"
+        flow.request.headers.pop("content-length", None)
+        flow.request.stream = True
+        await bench.cycle(flow, "requestheaders")
+
+    assert "chunked" == flow.request.headers["transfer-encoding"]
+    assert flow.request.stream is True
+
+
 DELAY = "fault: {delay: {fixedDelay: 2500ms, percentage: {value: 100}}}"
 ABORT = "fault: {abort: {httpStatus: 418, percentage: {value: 100}}}"
 DELAY_AND_ABORT = (

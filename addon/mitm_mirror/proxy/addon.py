@@ -1,9 +1,6 @@
 """The addon: mitmproxy's hooks, each of them guard, decide, apply, hand over.
 
-Two addons, because of where mitmproxy puts scripts in its chain: `MirrorAddon` routes, in the
-script's own place; `MirrorTail` is put at the end of the chain and takes the copies, so that they
-carry what later addons (`modify_body`, other scripts) still changed, and so that a request that one
-of them answered itself (`map_local`) is not mirrored.
+It routes in the script's own place in mitmproxy's chain; what has to come last is `MirrorTail`'s.
 """
 
 import asyncio
@@ -23,21 +20,19 @@ from mitm_mirror.observe.writer import LogWriter
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.commands import MirrorCommands
 from mitm_mirror.proxy.delays import Delays
-from mitm_mirror.proxy.exchange import Exchange, StreamTap
+from mitm_mirror.proxy.exchange import Exchange, Exchanges
 from mitm_mirror.proxy.flows import (
     apply_forward,
     apply_pass_through,
-    frame_http2_body,
-    frame_http2_stream,
     make_answer,
     read_head,
 )
 from mitm_mirror.proxy.listeners import is_own_address
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options, parse_settings
-from mitm_mirror.proxy.primary import primary_record
 from mitm_mirror.proxy.replay import remember_routing, request_state, restore_received
 from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
+from mitm_mirror.proxy.tail import MirrorTail
 from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
@@ -64,12 +59,12 @@ class MirrorAddon:
         self.rules = RuleKeeper()
         self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address)
         self.delays = Delays()
-        self.exchanges: weakref.WeakKeyDictionary[http.HTTPFlow, Exchange] = weakref.WeakKeyDictionary()
+        self.exchanges: Exchanges = weakref.WeakKeyDictionary()
         self.addons = [MirrorCommands(self)]
         self._settings: MirrorSettings | None = None
         self._log: LogWriter | None = None
         self._format = FORMATS["common"]
-        self._tail = MirrorTail(self)
+        self._tail = MirrorTail(self.bugs, self.exchanges, self.mirrors, self.log_copy)
         self._primary_tls = PrimaryTls()
         self._running = False
 
@@ -228,70 +223,6 @@ class MirrorAddon:
                 "and no connection before the request is read)",
                 ", ".join(f"{name}={str(value).lower()}" for name, value in changed.items()),
             )
-
-
-class MirrorTail:
-    """What has to come last in every hook: the copy that is mirrored, and the log of the primary."""
-
-    name = "mirror_tail"
-
-    def __init__(self, addon: MirrorAddon) -> None:
-        self.bugs = addon.bugs
-        self._addon = addon
-
-    @guarded
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        exchange = self._addon.exchanges.get(flow)
-        if exchange is None or not flow.request.stream or not isinstance(exchange.decision, Forward):
-            return
-        if flow.request.is_http2 and flow.request.scheme == "http":
-            frame_http2_stream(flow.request)
-        due = any(copy.outcome is None for copy in exchange.decision.mirrors)
-        keep = self._addon.mirrors.body_limit_bytes if due else 0
-        exchange.request_body = flow.request.stream = StreamTap(flow.request.stream, keep)
-
-    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
-        if flow.intercepted:
-            return self._copy_when_resumed(flow)
-        self._copy(flow)
-        return None
-
-    async def _copy_when_resumed(self, flow: http.HTTPFlow) -> None:
-        # A person holds it, and may change or kill it yet; the primary waits just as long.
-        await flow.wait_for_resume()
-        self._copy(flow)
-
-    @guarded
-    def _copy(self, flow: http.HTTPFlow) -> None:
-        frame_http2_body(flow.request)
-        exchange = self._addon.exchanges.get(flow)
-        if exchange is None or flow.error or not isinstance(exchange.decision, Forward):
-            return
-        if flow.response:
-            exchange.answered_by_addon = True
-        else:
-            self._addon.mirrors.mirror(flow, exchange, exchange.decision)
-
-    @guarded
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
-        exchange = self._addon.exchanges.get(flow)
-        if exchange is not None and flow.response is not None and flow.response.stream:
-            exchange.response_body = flow.response.stream = StreamTap(flow.response.stream, 0)
-
-    @guarded
-    def response(self, flow: http.HTTPFlow) -> None:
-        self._log_primary(flow)
-
-    @guarded
-    def error(self, flow: http.HTTPFlow) -> None:
-        self._log_primary(flow)
-
-    def _log_primary(self, flow: http.HTTPFlow) -> None:
-        exchange = self._addon.exchanges.get(flow)
-        # A websocket that breaks after its upgrade was answered has both hooks.
-        if exchange is not None and not exchange.logged:
-            exchange.logged = True
-            self._addon.log_copy(lambda: primary_record(flow, exchange))
 
 
 def _pool_settings(settings: MirrorSettings) -> PoolSettings:

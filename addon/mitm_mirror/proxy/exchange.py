@@ -1,7 +1,10 @@
 """What the addon remembers of one flow between its hooks."""
 
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+
+from mitmproxy import http
 
 from mitm_mirror.routing.decision import Answer, Forward
 from mitm_mirror.routing.request import RequestHead
@@ -60,3 +63,7 @@ class StreamTap:
         body = b"".join(self.chunks)
         self.chunks.clear()  # the flow, and so this tap, may stay in a UI for ever
         return body
+
+
+Exchanges = weakref.WeakKeyDictionary[http.HTTPFlow, Exchange]
+"""By flow. Weak, since no hook is sure to be a flow's last."""
