@@ -18,11 +18,10 @@ from lab.backend import Backend
 from lab.load import Load
 from lab.mitmdump import Mitmdump
 from lab.rules import HOST, MIRROR_TO_V2, endpoints_text
-from mitm_mirror.resources.load import load_rules
-from mitm_mirror.routing.compile import compile_table
 from mitm_mirror.routing.decision import Forward
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.table import RouteTable
+from mitm_mirror.rule_set import load_rule_set
 
 LOAD_LIMIT_S = 10.0
 DECIDE_LIMIT = 2.0
@@ -95,11 +94,11 @@ def rules_folder(folder: Path, count: int) -> Path:
 def load_table(folder: Path) -> tuple[RouteTable, float]:
     """The table of a folder of rules, and the seconds that it took to load and compile."""
     start = time.perf_counter()
-    loaded = load_rules([str(folder)])
-    if loaded.errors:
-        raise RuntimeError("\n".join(map(str, loaded.errors[:5])))
-    table, _ = compile_table(loaded.resources)
-    return table, time.perf_counter() - start
+    rule_set = load_rule_set([str(folder)])
+    elapsed_s = time.perf_counter() - start
+    if rule_set.errors:
+        raise RuntimeError("\n".join(map(str, rule_set.errors[:5])))
+    return rule_set.table, elapsed_s
 
 
 def request_heads(count: int) -> list[RequestHead]:

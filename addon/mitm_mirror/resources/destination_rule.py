@@ -6,6 +6,8 @@ Source: istio/api networking/v1alpha3/destination_rule.proto and type/v1beta1/se
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from mitm_mirror.resources.base import Message
 from mitm_mirror.resources.scalars import Bool, Double, Duration, Int32, Str, UInt32, UInt64
 from mitm_mirror.resources.virtual_service import PortSelector
@@ -52,7 +54,7 @@ class ConsistentHashLB(Message):
 
 class Distribute(Message):
     from_: Str = ""
-    to: dict[Str, UInt32] = {}
+    to: dict[Str, UInt32] = Field(default_factory=dict)
 
 
 class Failover(Message):
@@ -205,12 +207,12 @@ class TrafficPolicy(Message):
 
 class Subset(Message):
     name: Str = ""
-    labels: dict[Str, Str] = {}
+    labels: dict[Str, Str] = Field(default_factory=dict)
     traffic_policy: TrafficPolicy | None = None
 
 
 class WorkloadSelector(Message):
-    match_labels: dict[Str, Str] = {}
+    match_labels: dict[Str, Str] = Field(default_factory=dict)
 
 
 class DestinationRule(Message):

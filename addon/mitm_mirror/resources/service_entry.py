@@ -6,6 +6,8 @@ which v1 and v1beta1 share.
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from mitm_mirror.resources.base import Message
 from mitm_mirror.resources.scalars import Str, UInt32
 from mitm_mirror.resources.workload_entry import WorkloadEntry
@@ -20,7 +22,7 @@ class ServicePort(Message):
 
 
 class WorkloadSelector(Message):
-    labels: dict[Str, Str] = {}
+    labels: dict[Str, Str] = Field(default_factory=dict)
 
 
 class Location(StrEnum):

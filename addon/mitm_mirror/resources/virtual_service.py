@@ -5,6 +5,8 @@ Source: istio/api networking/v1alpha3/virtual_service.proto, which v1 and v1beta
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from mitm_mirror.resources.base import Message
 from mitm_mirror.resources.scalars import Bool, Bytes, Double, Duration, Int32, Str, UInt32
 
@@ -39,21 +41,21 @@ class HTTPMatchRequest(Message):
     scheme: StringMatch | None = None
     method: StringMatch | None = None
     authority: StringMatch | None = None
-    headers: dict[Str, StringMatch] = {}
+    headers: dict[Str, StringMatch] = Field(default_factory=dict)
     """An empty StringMatch here means that the header is present."""
     port: UInt32 = 0
-    source_labels: dict[Str, Str] = {}
+    source_labels: dict[Str, Str] = Field(default_factory=dict)
     gateways: tuple[Str, ...] = ()
-    query_params: dict[Str, StringMatch] = {}
+    query_params: dict[Str, StringMatch] = Field(default_factory=dict)
     ignore_uri_case: Bool = False
-    without_headers: dict[Str, StringMatch] = {}
+    without_headers: dict[Str, StringMatch] = Field(default_factory=dict)
     source_namespace: Str = ""
     stat_prefix: Str = ""
 
 
 class HeaderOperations(Message):
-    set: dict[Str, Str] = {}
-    add: dict[Str, Str] = {}
+    set: dict[Str, Str] = Field(default_factory=dict)
+    add: dict[Str, Str] = Field(default_factory=dict)
     remove: tuple[Str, ...] = ()
 
 
@@ -189,7 +191,7 @@ class L4MatchAttributes(Message):
     destination_subnets: tuple[Str, ...] = ()
     port: UInt32 = 0
     source_subnet: Str = ""
-    source_labels: dict[Str, Str] = {}
+    source_labels: dict[Str, Str] = Field(default_factory=dict)
     gateways: tuple[Str, ...] = ()
     source_namespace: Str = ""
 
@@ -203,7 +205,7 @@ class TLSMatchAttributes(Message):
     sni_hosts: tuple[Str, ...] = ()
     destination_subnets: tuple[Str, ...] = ()
     port: UInt32 = 0
-    source_labels: dict[Str, Str] = {}
+    source_labels: dict[Str, Str] = Field(default_factory=dict)
     gateways: tuple[Str, ...] = ()
     source_namespace: Str = ""
 
