@@ -146,12 +146,21 @@ def _explain(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _load(command: str, paths: Sequence[str]) -> "RuleSet | None":
+def _load(command: str, paths: Sequence[str], *, host_suffix: str = "-shadow") -> "RuleSet | None":
     """The rules, errors included; None, with a message, where a path names nothing."""
     # Imported here: the other commands answer without the models' half a tenth of a second.
+    from mitm_mirror.resources.files import find_files
+    from mitm_mirror.resources.issue import Severity
     from mitm_mirror.rule_set import load_rule_set
 
-    return None if _say_missing(command, paths) else load_rule_set(paths)
+    missing = [
+        issue
+        for issue in find_files(paths, missing=Severity.WARNING)[1]
+        if issue.severity is Severity.WARNING
+    ]
+    for issue in missing:
+        print(f"mitm-mirror {command}: {issue.file}: {issue.message}", file=sys.stderr)
+    return None if missing else load_rule_set(paths, host_suffix=host_suffix)
 
 
 def _print_issues(rule_set: "RuleSet") -> None:
@@ -174,11 +183,10 @@ def _count_warnings(rule_set: "RuleSet") -> str:
 
 def _export_envoy(arguments: argparse.Namespace) -> int:
     from mitm_mirror.export.envoy import export_envoy
-    from mitm_mirror.rule_set import load_rule_set
 
-    if _say_missing("export", arguments.paths):
+    rule_set = _load("export", arguments.paths, host_suffix=arguments.host_suffix)
+    if rule_set is None:
         return EXIT_USAGE
-    rule_set = load_rule_set(arguments.paths, host_suffix=arguments.host_suffix)
     for issue in rule_set.issues:
         print(issue, file=sys.stderr)
     if rule_set.errors:
@@ -195,21 +203,6 @@ def _export_envoy(arguments: argparse.Namespace) -> int:
     print(f"# {rule_set.summary}, by mitm-mirror {__version__}")
     print(export.text, end="")
     return EXIT_OK
-
-
-def _say_missing(command: str, paths: Sequence[str]) -> bool:
-    """Whether a path names nothing, which is said."""
-    from mitm_mirror.resources.files import find_files
-    from mitm_mirror.resources.issue import Severity
-
-    missing = [
-        issue
-        for issue in find_files(paths, missing=Severity.WARNING)[1]
-        if issue.severity is Severity.WARNING
-    ]
-    for issue in missing:
-        print(f"mitm-mirror {command}: {issue.file}: {issue.message}", file=sys.stderr)
-    return bool(missing)
 
 
 def _port(text: str) -> int:

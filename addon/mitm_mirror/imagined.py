@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from mitm_mirror.routing.authority import server_name, split_authority, written_port
 from mitm_mirror.routing.request import RequestHead
+from mitm_mirror.text import encode
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # RFC 9110, 5.6.2: what methods and header names are made of.
@@ -35,7 +36,7 @@ def imagine_request(
         if port == _DEFAULT_PORTS[scheme]:
             authority = split_authority(authority)[0]
         fields.insert(0, ("Host", authority))
-    raw = tuple((name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in fields)
+    raw = tuple((name.encode(), encode(value)) for name, value in fields)
     return RequestHead(method, scheme, authority, target, raw, port, client)
 
 
@@ -60,7 +61,7 @@ def _split_url(url: str) -> tuple[str, str, bytes]:
         raise ValueError(f"{url!r}: expected the host as clients send it, in ASCII (xn--...)")
     if not target.startswith("/"):
         target = f"/{target}"
-    return scheme, authority, target.encode("utf-8", "surrogateescape")
+    return scheme, authority, encode(target)
 
 
 def _port_of(authority: str, where: str) -> int | None:

@@ -1,6 +1,7 @@
 import pytest
 
-from mitm_mirror.observe.escape import decode, drop_userinfo, quoted, readable, token
+from mitm_mirror.observe.escape import drop_userinfo, quoted, readable, token
+from mitm_mirror.text import decode
 
 
 @pytest.mark.parametrize(

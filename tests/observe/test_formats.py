@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mitm_mirror.observe.escape import decode
 from mitm_mirror.observe.formats import FORMATS, format_common, format_envoy, format_json
 from mitm_mirror.observe.record import AccessRecord, PickedHeaders, PrimaryOutcome
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.text import decode
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "access-log.md").read_text(encoding="utf-8")
 DOCUMENTED_NAMES = set(re.findall(r"`([^`\n]+)`", DOCUMENT))

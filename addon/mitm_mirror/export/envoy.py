@@ -15,6 +15,7 @@ from mitm_mirror.export.matches import addressed_port, with_headers
 from mitm_mirror.export.routes import ENVOY_SUFFIX, OTHER_PORT, RouteExporter, largest_body
 from mitm_mirror.resources.resource import Resources
 from mitm_mirror.routing.actions import ForwardAction, RedirectAction
+from mitm_mirror.routing.authority import bracketed
 from mitm_mirror.routing.hosts import is_address
 from mitm_mirror.routing.table import RouteTable, VirtualHost
 
@@ -105,7 +106,7 @@ def _domains(host: str) -> tuple[str, ...]:
     Source: istio pilot/pkg/networking/core/httproute.go, GenerateAltVirtualHosts.
     """
     if is_address(host):
-        return (f"[{host}]" if ":" in host else host,)
+        return (bracketed(host),)
     return (host,) if host == "*" else (host, f"{host}.")
 
 

@@ -17,11 +17,6 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?[^/?#]*@")
 
 
-def decode(raw: bytes) -> str:
-    """Text that still knows its bytes: what is no UTF-8 becomes a lone surrogate (PEP 383)."""
-    return raw.decode("utf-8", "surrogateescape")
-
-
 def quoted(text: str) -> str:
     """`text` as it may stand between double quotes; `-` where it is empty."""
     if _SAFE_IN_QUOTES.fullmatch(text):

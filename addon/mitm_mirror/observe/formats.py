@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from mitm_mirror.observe.escape import decode, quoted, token
+from mitm_mirror.observe.escape import quoted, token
 from mitm_mirror.observe.record import AccessRecord, PrimaryOutcome, format_address, format_start_time
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.text import decode
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

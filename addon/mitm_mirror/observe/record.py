@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
-from mitm_mirror.observe.escape import decode, drop_userinfo, readable
+from mitm_mirror.observe.escape import drop_userinfo, readable
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.routing.authority import bracketed
 from mitm_mirror.routing.request import HeaderFields
+from mitm_mirror.text import decode, encode
 
 JsonValue = str | int | float | None
 
@@ -76,7 +78,7 @@ def pick_headers(fields: HeaderFields) -> PickedHeaders:
 
 def format_address(address: str, port: int) -> str:
     """`127.0.0.1:8080` or `[::1]:8080`; empty without an address, bare without a port (0)."""
-    host = f"[{address}]" if ":" in address else address
+    host = bracketed(address)
     return f"{host}:{port}" if address and port else host
 
 
@@ -84,7 +86,7 @@ def format_address(address: str, port: int) -> str:
 class AccessRecord:
     """One copy, primary or shadow. Both have the same fields.
 
-    Text may hold lone surrogates for bytes that are no UTF-8 (`escape.decode`); the formats show them.
+    Text may hold lone surrogates for bytes that are no UTF-8 (`text.decode`); the formats show them.
     Absent: an empty text, and None for a number; 0 for `status` and the ports.
     """
 
@@ -143,7 +145,7 @@ class AccessRecord:
             raw = getattr(self, name)
             if b"@" in raw:
                 text = drop_userinfo(decode(raw))
-                object.__setattr__(self, name, text.encode("utf-8", "surrogateescape"))
+                object.__setattr__(self, name, encode(text))
         if "@" in self.headers.referer:
             headers = PickedHeaders(
                 drop_userinfo(self.headers.referer),

@@ -4,12 +4,12 @@ from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
 from mitm_mirror.proxy.tls_address import TlsAddress
-from mitm_mirror.routing.authority import written_port
+from mitm_mirror.routing.authority import bracketed, written_port
 from mitm_mirror.routing.decision import Answer, Forward, MirrorCopy, Target
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.request import HeaderFields, RequestHead
-from mitm_mirror.routing.view import encode
 from mitm_mirror.shadow.message import ShadowRequest
+from mitm_mirror.text import decode, encode
 
 _BODILESS_STATUSES = frozenset({204, 304})
 
@@ -30,10 +30,10 @@ def read_head(flow: http.HTTPFlow) -> RequestHead:
         scheme, port = request.scheme, request.port
         # Absolute form may come without Host in HTTP/1.0; then the URI is all there is.
         if not authority and isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode):
-            authority = _decode(_hostport(request.host, request.port))
+            authority = f"{bracketed(request.host)}:{request.port}"
     written = written_port(authority)
     return RequestHead(
-        method=_decode(data.method),
+        method=decode(data.method),
         scheme=scheme,
         authority=authority,
         target=data.path,
@@ -68,7 +68,7 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
             # Absolute form is for proxies. An upstream proxy must be asked for the endpoint, not for the
             # service that only the rules know; everything else gets origin form, as from Envoy.
             upstream = isinstance(flow.client_conn.proxy_mode, mode_specs.UpstreamMode)
-            data.authority = _hostport(endpoint.address, endpoint.port) if upstream else b""
+            data.authority = endpoint.host_port.encode() if upstream else b""
     data.headers.fields = fields
 
 
@@ -134,18 +134,13 @@ def copy_request(flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body: by
     )
 
 
-def _decode(raw: bytes) -> str:
-    """Text that `encode` turns into the same bytes again, also where they are not UTF-8."""
-    return raw.decode("utf-8", "surrogateescape")
-
-
 def _authority(request: http.Request, fields: HeaderFields) -> str:
     if (request.is_http2 or request.is_http3) and request.data.authority:
-        return _decode(request.data.authority)
+        return decode(request.data.authority)
     for name, value in fields:
         if name.lower() == b"host":
-            return _decode(value)
-    return _decode(request.data.authority)
+            return decode(value)
+    return decode(request.data.authority)
 
 
 def _with_host(fields: HeaderFields, authority: bytes, *, insert: bool) -> HeaderFields:
@@ -181,8 +176,3 @@ def _join_cookies(fields: HeaderFields) -> HeaderFields:
     first = next(i for i, (name, _) in enumerate(fields) if name.lower() == b"cookie")
     rest = (field for field in fields[first:] if field[0].lower() != b"cookie")
     return (*fields[:first], (b"cookie", b"; ".join(cookies)), *rest)
-
-
-def _hostport(address: str, port: int) -> bytes:
-    host = f"[{address}]" if ":" in address else address
-    return f"{host}:{port}".encode()

@@ -13,7 +13,6 @@ from mitm_mirror.observe.record import AccessRecord, pick_headers
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.flows import copy_request
-from mitm_mirror.proxy.primary import endpoint_of
 from mitm_mirror.routing.authority import server_name
 from mitm_mirror.routing.decision import Forward, MirrorCopy, Target
 from mitm_mirror.shadow.ending import Ending
@@ -110,7 +109,7 @@ class Mirrors:
         if target is None:
             return Outcome.NO_ENDPOINT, ""
         if self._is_own_address(target.endpoint.address, target.endpoint.port):
-            return Outcome.LOOP, f"{endpoint_of(target)} is this proxy itself"
+            return Outcome.LOOP, f"{target.endpoint.host_port} is this proxy itself"
         if self.host_suffix and server_name(exchange.head.authority).endswith(self.host_suffix):
             # Under which name or through how many proxies it came back does not matter here.
             return Outcome.LOOP, f"the request is a shadow already: its Host ends in {self.host_suffix}"
@@ -159,7 +158,7 @@ def _record(shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow]
         duration_ms=result.duration_ms if result else None,
         waited_ms=ending.waited_ms if ending else None,
         destination=copy.destination,
-        endpoint=endpoint_of(target) if target else "",
+        endpoint=target.endpoint.host_port if target else "",
         virtual_service=rule.virtual_service,
         route=rule.route,
         rules_generation=exchange.generation,

@@ -6,7 +6,7 @@ from mitmproxy import connection, http
 
 from mitm_mirror.observe.record import AccessRecord, PrimaryOutcome, format_address, pick_headers
 from mitm_mirror.proxy.exchange import Exchange, StreamTap
-from mitm_mirror.routing.decision import Answer, Forward, Target
+from mitm_mirror.routing.decision import Answer, Forward
 
 _PLAIN_ERRORS = (
     "[Errno ",
@@ -47,7 +47,7 @@ def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
         first_byte_ms=_first_byte_ms(flow),
         delay_ms=decision.delay_s * 1000 or None,
         destination=forward.target.cluster if forward else _answered_for(decision),
-        endpoint=endpoint_of(forward.target) if forward and not exchange.answered_by_addon else "",
+        endpoint=forward.target.endpoint.host_port if forward and not exchange.answered_by_addon else "",
         proxy_address=format_address(client.sockname[0], client.sockname[1]),
         server_name=client.sni or "",
         virtual_service=decision.rule.virtual_service,
@@ -57,11 +57,6 @@ def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
         error=error_text(error.msg) if error else "",
         headers=pick_headers(exchange.head.headers),
     )
-
-
-def endpoint_of(target: Target) -> str:
-    """`127.0.0.1:8001`."""
-    return format_address(target.endpoint.address, target.endpoint.port)
 
 
 def _answered_for(decision: Forward | Answer) -> str:

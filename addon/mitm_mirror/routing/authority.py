@@ -22,6 +22,11 @@ def written_port(authority: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and int(text) < 65536 else None
 
 
+def bracketed(address: str) -> str:
+    """An address as an authority or a URL has it: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
 def server_name(authority: str) -> str:
     """The host alone, as TLS names it: no port, no brackets, and no trailing dot (RFC 6066, section 3)."""
     return split_authority(authority)[0].removeprefix("[").removesuffix("]").removesuffix(".")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.routing.authority import bracketed
 from mitm_mirror.routing.request import HeaderFields
 from mitm_mirror.upstream_tls import UpstreamTls
 
@@ -45,8 +46,7 @@ class Endpoint:
     @property
     def host_port(self) -> str:
         """`127.0.0.1:8001`, `[::1]:8001`."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}"
+        return f"{bracketed(self.address)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from mitm_mirror.routing.traffic_policy import (
     rules_by_host,
     upstream_tls,
 )
-from mitm_mirror.routing.view import RequestView, encode
+from mitm_mirror.routing.view import RequestView
 from mitm_mirror.routing.weights import Weighted
+from mitm_mirror.text import encode
 from mitm_mirror.upstream_tls import UpstreamTls
 
 

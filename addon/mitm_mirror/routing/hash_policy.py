@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mitm_mirror.resources.destination_rule import ConsistentHashLB, HTTPCookie
-from mitm_mirror.routing.view import RequestView, encode
+from mitm_mirror.routing.view import RequestView
+from mitm_mirror.text import encode
 
 
 class HashKey(NamedTuple):

@@ -11,7 +11,8 @@ from mitm_mirror.routing.authority import server_name, suffix_authority
 from mitm_mirror.routing.decision import HeaderOperations, MirrorCopy, Target
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.headers import shadow_operations
-from mitm_mirror.routing.view import RequestView, encode
+from mitm_mirror.routing.view import RequestView
+from mitm_mirror.text import encode
 
 ALL = 1_000_000
 """Parts per million that mean every request."""

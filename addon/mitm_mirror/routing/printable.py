@@ -1,12 +1,14 @@
 """What a request or a rule contains, made safe to show to people in one line."""
 
+from mitm_mirror.text import encode
+
 _SHOWN_CHARACTERS = 80
 
 
 def printable(value: bytes | str) -> str:
     r"""The text on one line: control characters, which could steer a terminal, and bytes that are no UTF-8
     are written as `\x1b`."""
-    raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    raw = encode(value) if isinstance(value, str) else value
     text = raw.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

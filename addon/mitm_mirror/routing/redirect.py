@@ -6,7 +6,7 @@ from mitm_mirror.resources.virtual_service import HTTPRedirect, RedirectPortSele
 from mitm_mirror.routing.authority import split_authority
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.rewrite import PathRewrite, prefix_rewrite
-from mitm_mirror.routing.view import encode
+from mitm_mirror.text import encode
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

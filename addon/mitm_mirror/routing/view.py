@@ -2,6 +2,7 @@
 
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.rewrite import path_end
+from mitm_mirror.text import encode
 
 
 class RequestView:
@@ -57,8 +58,3 @@ def _parse_headers(head: RequestHead) -> dict[bytes, list[bytes]]:
     if head.authority:
         headers[b":authority"] = headers[b"host"] = [encode(head.authority)]
     return headers
-
-
-def encode(text: str) -> bytes:
-    """The bytes of a decoded part of the head, also where it was not UTF-8."""
-    return text.encode("utf-8", "surrogateescape")
