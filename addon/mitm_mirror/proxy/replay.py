@@ -12,15 +12,17 @@ ROUTED = "mirror_routed"
 """Flow metadata, which mitmproxy also saves in flow files: what was received, and what it became."""
 
 _State = list[Any]
-"""[scheme, host, port, path, authority, header lines], as they are in a flow file."""
+"""[scheme, host, port, path, authority, header lines]. In a flow file header lines are lists of lists."""
 
 
 def remember_routing(flow: http.HTTPFlow, received: _State) -> None:
     """Keeps `received` (see `request_state`) beside what the flow's request is now."""
     sent = request_state(flow)
-    if received[-1] == sent[-1]:
-        received[-1] = sent[-1] = []  # most rules change no header: do not keep them three times
-    flow.metadata[ROUTED] = [received, sent]
+    # Most rules change no header: do not keep them three times, and do not copy them to find out.
+    changed = received[-1] != sent[-1]
+    flow.metadata[ROUTED] = [
+        [*state[:-1], [list(field) for field in state[-1]] if changed else []] for state in (received, sent)
+    ]
 
 
 def restore_received(flow: http.HTTPFlow) -> None:
@@ -29,15 +31,17 @@ def restore_received(flow: http.HTTPFlow) -> None:
         return
     received, sent = flow.metadata[ROUTED]
     data = flow.request.data
-    current = request_state(flow)
-    kept = [now if now != then else before for now, then, before in zip(current, sent, received, strict=True)]
-    data.scheme, data.host, data.port, data.path, data.authority = kept[:5]
-    if sent[-1] and current[-1] == sent[-1]:
+    *current, fields = request_state(flow)
+    kept = [
+        now if now != then else before
+        for now, then, before in zip(current, sent[:-1], received[:-1], strict=True)
+    ]
+    data.scheme, data.host, data.port, data.path, data.authority = kept
+    if sent[-1] and [list(field) for field in fields] == sent[-1]:
         data.headers.fields = tuple((name, value) for name, value in received[-1])
 
 
 def request_state(flow: http.HTTPFlow) -> _State:
-    """What routing may change of a request, in types that a flow file can hold."""
+    """What routing may change of a request."""
     data = flow.request.data
-    fields = [[name, value] for name, value in data.headers.fields]
-    return [data.scheme, data.host, data.port, data.path, data.authority, fields]
+    return [data.scheme, data.host, data.port, data.path, data.authority, data.headers.fields]
