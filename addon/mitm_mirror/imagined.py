@@ -1,15 +1,11 @@
 """A request that nobody sent, from a command line in curl's manner."""
 
-import re
 from collections.abc import Sequence
 
-from mitm_mirror.routing.authority import server_name, split_authority, written_port
+from mitm_mirror.resources.annotations import TOKEN
+from mitm_mirror.routing.authority import DEFAULT_PORTS, server_name, split_authority, written_port
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.text import encode
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-# RFC 9110, 5.6.2: what methods and header names are made of.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def imagine_request(
@@ -21,19 +17,19 @@ def imagine_request(
     `Host` line takes the place of the URL's, and its port, where it has one, is the one addressed.
     ValueError says what is wrong.
     """
-    if not _TOKEN.fullmatch(method):
+    if not TOKEN.fullmatch(method):
         raise ValueError(f"-X {method!r}: expected a method such as GET")
     scheme, authority, target = _split_url(url)
     fields = [_parse_header(line) for line in headers]
     hosts = [value for name, value in fields if name.lower() == "host"]
     if len(hosts) > 1:
         raise ValueError("-H: Host is given twice, expected one")
-    port = _port_of(authority, url) or _DEFAULT_PORTS[scheme]
+    port = _port_of(authority, url) or DEFAULT_PORTS[scheme]
     if hosts:
         authority = hosts[0]
         port = _port_of(authority, f"Host: {authority}") or port
     else:
-        if port == _DEFAULT_PORTS[scheme]:
+        if port == DEFAULT_PORTS[scheme]:
             authority = split_authority(authority)[0]
         fields.insert(0, ("Host", authority))
     raw = tuple((name.encode(), encode(value)) for name, value in fields)
@@ -46,7 +42,7 @@ def _split_url(url: str) -> tuple[str, str, bytes]:
     scheme = scheme.lower()
     if not separator:
         raise ValueError(f"{url!r}: expected a URL with its scheme, such as http://{url.lstrip('/')}")
-    if scheme not in _DEFAULT_PORTS:
+    if scheme not in DEFAULT_PORTS:
         raise ValueError(f"{url!r}: expected http:// or https://")
     if any(character <= " " or character == "\x7f" for character in url):
         raise ValueError(f"{url!r}: no URL has a space or control character, write it as %20 and the like")
@@ -76,7 +72,7 @@ def _port_of(authority: str, where: str) -> int | None:
 
 def _parse_header(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
-    if not colon or not _TOKEN.fullmatch(name):
+    if not colon or not TOKEN.fullmatch(name):
         raise ValueError(f"-H {line!r}: expected 'name: value'")
     value = value.strip(" \t")
     if any(character in value for character in "\r\n\0"):

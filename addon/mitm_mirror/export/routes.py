@@ -18,6 +18,7 @@ from mitm_mirror.resources.virtual_service import (
     RedirectPortSelection,
 )
 from mitm_mirror.routing.actions import ForwardAction
+from mitm_mirror.routing.authority import DEFAULT_PORTS
 from mitm_mirror.routing.mirror import Mirrors
 from mitm_mirror.routing.table import Route
 
@@ -31,7 +32,6 @@ _REDIRECT_CODES = {
     307: "TEMPORARY_REDIRECT",
     308: "PERMANENT_REDIRECT",
 }
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 OTHER_PORT = 0
 """Stands for each port that no rule and no service names."""
 
@@ -161,7 +161,7 @@ class RouteExporter:
             if port == OTHER_PORT and (spec.authority or spec.scheme):
                 message = "redirect.derivePort: only for ports that the rules name; else the default port"
                 self._warn(route, message)
-        if port and port != _DEFAULT_PORTS.get(spec.scheme or "http"):
+        if port and port != DEFAULT_PORTS.get(spec.scheme or "http"):
             redirect["port_redirect"] = port
         return redirect
 

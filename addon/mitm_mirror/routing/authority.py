@@ -1,5 +1,8 @@
 """Host and port of a Host header or `:authority`. Pure text; nothing is resolved."""
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""By scheme: the port of an authority that names none."""
+
 
 def split_authority(authority: str) -> tuple[str, str]:
     """(host, port) of an authority, both as written: brackets stay, the port keeps its colon.

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 from mitm_mirror.resources.virtual_service import HTTPRedirect, RedirectPortSelection
-from mitm_mirror.routing.authority import split_authority
+from mitm_mirror.routing.authority import DEFAULT_PORTS, split_authority
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.rewrite import PathRewrite, prefix_rewrite
 from mitm_mirror.text import encode
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +33,14 @@ class Redirect:
         host = self.authority
         if not host:
             host, host_port = split_authority(head.authority)
-            default = host_port == f":{_DEFAULT_PORTS.get(head.scheme)}"
+            default = host_port == f":{DEFAULT_PORTS.get(head.scheme)}"
             if not port and not (default and scheme != head.scheme):
                 host += host_port
         return encode(f"{scheme}://{host}{port}") + self._path(head.target, prefix_length)
 
     def _port(self, head: RequestHead, scheme: str) -> str:
         port = head.port if self.port == 0 else self.port
-        return "" if port is None or port == _DEFAULT_PORTS.get(scheme) else f":{port}"
+        return "" if port is None or port == DEFAULT_PORTS.get(scheme) else f":{port}"
 
     def _path(self, target: bytes, prefix_length: int | None) -> bytes:
         if self.prefix is not None:
