@@ -7,6 +7,8 @@ import pytest
 from mitm_mirror.resources.load import load_text
 from mitm_mirror.routing.compile import compile_table
 from mitm_mirror.routing.decision import Endpoint, Forward
+from mitm_mirror.routing.outlier import OutlierPolicy
+from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.table import RouteTable
 from mitm_mirror.upstream_tls import UpstreamTls
@@ -190,3 +192,16 @@ def test_server_name_of_both_copies(rules: Rules, policy: str, authority: str, s
 
     assert [decision.sni, *(copy.sni for copy in decision.mirrors)] == [sni, sni]
     assert "-shadow" in decision.mirrors[0].authority
+
+
+def test_limits_and_outlier_detection_are_of_the_cluster(rules: Rules) -> None:
+    subset = "subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {outlierDetection: {interval: 1s}}}]"
+    pool = "trafficPolicy: {connectionPool: {http: {http2MaxRequests: 3}}}"
+    table = rules(RULES % ("v1", "''", "") + RULE % ("r", f"{pool}, {subset}"))
+
+    decision = decide(table, 80)
+    (copy,) = decision.mirrors
+
+    assert (decision.target.limits, decision.target.outlier) == (PoolLimits(3), OutlierPolicy(interval_s=1.0))
+    assert copy.target is not None
+    assert (copy.target.limits, copy.target.outlier) == (PoolLimits(3), None)

@@ -5,6 +5,8 @@ from typing import Literal
 
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.authority import bracketed
+from mitm_mirror.routing.outlier import OutlierPolicy
+from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.routing.request import HeaderFields
 from mitm_mirror.upstream_tls import UpstreamTls
 
@@ -60,6 +62,10 @@ class Target:
     port: int
     """The service's port, which is not the endpoint's."""
     endpoint: Endpoint
+    limits: PoolLimits | None = None
+    """Of the whole cluster; None where nothing is limited."""
+    outlier: OutlierPolicy | None = None
+    """None where errors eject no endpoint."""
 
     @property
     def cluster(self) -> str:

@@ -12,6 +12,8 @@ from mitm_mirror.routing.decision import Endpoint, HeaderOperations, Target
 from mitm_mirror.routing.hash_policy import HashPolicy, compile_hash_policy
 from mitm_mirror.routing.hash_ring import DEFAULT_NODES, HashRing
 from mitm_mirror.routing.hosts import HostIndex, host_key, qualify_host
+from mitm_mirror.routing.outlier import compile_outlier_policy
+from mitm_mirror.routing.pool_limits import compile_pool_limits
 from mitm_mirror.routing.services import Service, build_services, is_subset, port_scheme
 from mitm_mirror.routing.traffic_policy import (
     HostRules,
@@ -171,13 +173,17 @@ def _port_targets(
     targets: list[Target] = []
     weights: list[int] = []
     tls_policy = _tls_policy(policy, part.policy, number)
+    pool = find_setting(policy, part.policy, number, lambda found: found.connection_pool)
+    detection = find_setting(policy, part.policy, number, lambda found: found.outlier_detection)
+    limits = None if pool is None else compile_pool_limits(pool[0])
+    outlier = None if detection is None else compile_outlier_policy(detection[0])
     for service_part in service.parts:
         port = next((port for port in service_part.ports if port.number == number), None)
         for workload in service_part.workloads if port is not None else ():
             if port is not None and is_subset(part.labels, workload.labels):
                 scheme, tls = (port_scheme(port), None) if tls_policy is None else tls_policy
                 endpoint = Endpoint(workload.address, workload.port(port), scheme, tls)
-                targets.append(Target(host, subset, number, endpoint))
+                targets.append(Target(host, subset, number, endpoint, limits, outlier))
                 weights.append(workload.weight)
     if not targets:
         return None
