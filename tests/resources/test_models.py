@@ -121,6 +121,10 @@ def test_null_fields_are_absent() -> None:
     assert VirtualService.model_validate({"hosts": None, "http": None}) == VirtualService.model_validate({})
 
 
+def test_mirror_percent_has_the_second_spelling_of_the_crds() -> None:
+    assert HTTPRoute.model_validate({"mirror_percent": 7}).mirror_percent == 7
+
+
 def test_snake_case_is_unknown() -> None:
     with pytest.raises(pydantic.ValidationError, match="Extra inputs"):
         HTTPRoute.model_validate({"mirror_percentage": {"value": 5}})

@@ -5,7 +5,7 @@ Source: istio/api networking/v1alpha3/virtual_service.proto, which v1 and v1beta
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from mitm_mirror.resources.base import Message
 from mitm_mirror.resources.scalars import Bool, Bytes, Double, Duration, Int32, Str, UInt32
@@ -175,8 +175,14 @@ class HTTPRoute(Message):
     fault: HTTPFaultInjection | None = None
     mirror: Destination | None = None
     mirrors: tuple[HTTPMirrorPolicy, ...] = ()
-    mirror_percent: UInt32 | None = None
-    """Deprecated; `mirror_percentage` goes before it where both are there."""
+    mirror_percent: UInt32 | None = Field(
+        default=None, validation_alias=AliasChoices("mirrorPercent", "mirror_percent")
+    )
+    """Deprecated; `mirror_percentage` goes before it where both are there.
+
+    Of all fields this alone may be spelled as in the proto file: the CRDs have it twice
+    (`+kubebuilder:altName`).
+    """
     mirror_percentage: Percent | None = None
     cors_policy: CorsPolicy | None = None
     headers: Headers | None = None
