@@ -17,7 +17,8 @@ The rooms depend on each other from top to bottom only, and only the last one im
 
 `resources`  Istio YAML -> typed resources
 `routing`    resources + request -> decision
-`shadow`     request -> sent copy -> outcome (the only room that imports httpx)
+`client`     byte-faithful HTTP client; the only room that imports httpx
+`shadow`     request -> sent copy -> outcome
 `observe`    outcomes -> counts and logs
 `proxy`      mitmproxy's hooks, options and commands
 

@@ -1,4 +1,4 @@
-"""TLS contexts by their settings, for the primaries' TLS library and for the shadows'."""
+"""TLS contexts by their settings, for the mitmproxy's TLS library and for the client's."""
 
 import os
 from collections.abc import Callable

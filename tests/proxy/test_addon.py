@@ -14,12 +14,13 @@ from mitmproxy.addons import proxyserver, view
 from mitmproxy.proxy import context, server_hooks
 from mitmproxy.test import taddons, tflow
 
+from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.addon import UNANSWERABLE_HOST, MirrorAddon
 from mitm_mirror.proxy.delays import Delays
 from mitm_mirror.proxy.mirrors import FLOW_OUTCOMES, Shadow
 from mitm_mirror.shadow.ending import Ending
-from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+from mitm_mirror.shadow.message import ShadowResult
 
 RULES = """
 apiVersion: networking.istio.io/v1
@@ -63,10 +64,10 @@ V2 = "outbound|8080|v2|httpbin.default.svc.cluster.local"
 class RecordingPool:
     """Stands in for the pool: takes shadows and sends none."""
 
-    submitted: list[tuple[ShadowRequest, bytes, Shadow, float]] = field(default_factory=list)
+    submitted: list[tuple[OutgoingRequest, bytes, Shadow, float]] = field(default_factory=list)
     error: Exception | None = None
 
-    def submit(self, request: ShadowRequest, body: bytes, token: Shadow, timeout_s: float) -> None:
+    def submit(self, request: OutgoingRequest, body: bytes, token: Shadow, timeout_s: float) -> None:
         if self.error:
             raise self.error
         self.submitted.append((request, body, token, timeout_s))

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
 from mitm_mirror.shadow.pool import ShadowPool
-from mitm_mirror.shadow.settings import PoolSettings, SenderSettings
+from mitm_mirror.shadow.settings import PoolSettings
 
 TIMEOUT_S = 20.0
 
@@ -213,11 +214,11 @@ def test_a_worker_ends_when_its_proxy_is_killed(kit: Any) -> None:
     proxy = (
         "import asyncio, sys; sys.path.insert(0, sys.argv[1])\n"
         "from mitm_mirror.shadow.pool import ShadowPool\n"
-        "from mitm_mirror.shadow.message import ShadowRequest\n"
+        "from mitm_mirror.client.request import OutgoingRequest\n"
         "from mitm_mirror.shadow.settings import PoolSettings\n"
         "async def main():\n"
         "    pool = ShadowPool(PoolSettings(), print); pool.start()\n"
-        "    pool.submit(ShadowRequest('http', '127.0.0.1', int(sys.argv[2]), '', b'GET', b'/',"
+        "    pool.submit(OutgoingRequest('http', '127.0.0.1', int(sys.argv[2]), '', b'GET', b'/',"
         " ((b'Host', b'x'),)), b'', 1, 60.0)\n"
         "    print(pool.stats().pids[0], flush=True)\n"
         "    await asyncio.sleep(60)\n"
@@ -239,7 +240,7 @@ def test_a_worker_ends_when_its_proxy_is_killed(kit: Any) -> None:
 
 def test_a_worker_that_cannot_start_says_why_once(kit: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
-        stage = Stage(kit, sender=SenderSettings(ca_file="/nonexistent/ca.pem"))
+        stage = Stage(kit, client=ClientSettings(ca_file="/nonexistent/ca.pem"))
         stage.submit(1, 1, timeout_s=1.0)
         await kit.poll_until(lambda: stage.pool.stats().restarts >= 2)
         [message] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

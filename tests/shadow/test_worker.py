@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
 from mitm_mirror.shadow.frames import FrameBuffer, FrameDecoder
-from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.worker import Send, Worker
 
 
@@ -61,7 +62,7 @@ async def worker(send: Send) -> AsyncIterator[Pipes]:
         pipes.close(*list(pipes.open))
 
 
-async def echo(number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> ShadowResult:
+async def echo(number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> ShadowResult:
     return ShadowResult(number, Outcome.OK, 200, len(body), timeout_s, request.address)
 
 
@@ -88,7 +89,7 @@ def test_a_slow_shadow_does_not_hold_up_the_next(kit: Any) -> None:
     async def test() -> None:
         release = asyncio.Event()
 
-        async def send(number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> ShadowResult:
+        async def send(number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> ShadowResult:
             if number == 1:
                 await release.wait()
             return await echo(number, request, body, timeout_s)
@@ -127,7 +128,7 @@ def test_a_broken_frame_ends_its_shadow_and_not_the_worker(
 
 
 def test_results_wait_until_the_proxy_reads_them(kit: Any) -> None:
-    async def send(number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> ShadowResult:
+    async def send(number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> ShadowResult:
         return ShadowResult(number, Outcome.OK, 200, 0, 0.0, "x" * 50_000)
 
     async def test() -> None:

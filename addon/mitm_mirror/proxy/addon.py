@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection
 from mitmproxy import addonmanager, connection, ctx, exceptions, http, tls
 from mitmproxy.proxy import server_hooks
 
+from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.observe.formats import FORMATS
 from mitm_mirror.observe.ledger import Ledger, render_requests, render_totals
 from mitm_mirror.observe.record import AccessRecord
@@ -37,7 +38,7 @@ from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.shadow.pool import ShadowPool
-from mitm_mirror.shadow.settings import PoolSettings, SenderSettings
+from mitm_mirror.shadow.settings import PoolSettings
 
 logger = logging.getLogger(__name__)
 
@@ -237,5 +238,5 @@ def _pool_settings(settings: MirrorSettings) -> PoolSettings:
         workers=settings.workers,
         max_inflight=settings.max_inflight,
         queue_bytes=settings.queue_bytes,
-        sender=SenderSettings(tls_verify=not ctx.options.ssl_insecure, ca_file=ca_file),
+        client=ClientSettings(tls_verify=not ctx.options.ssl_insecure, ca_file=ca_file),
     )

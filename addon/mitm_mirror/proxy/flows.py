@@ -3,12 +3,12 @@
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
+from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.proxy.tls_address import TlsAddress
 from mitm_mirror.routing.authority import bracketed, written_port
 from mitm_mirror.routing.decision import Answer, Forward, MirrorCopy, Target
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.request import HeaderFields, RequestHead
-from mitm_mirror.shadow.message import ShadowRequest
 from mitm_mirror.text import decode, encode
 
 _BODILESS_STATUSES = frozenset({204, 304})
@@ -108,7 +108,7 @@ def make_answer(flow: http.HTTPFlow, answer: Answer) -> http.Response:
     return response
 
 
-def copy_request(flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body: bytes) -> ShadowRequest:
+def copy_request(flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body: bytes) -> OutgoingRequest:
     """The copy of a routed request for one mirror, equal to the primary apart from its Host.
 
     A snapshot: later changes to the flow do not reach it.
@@ -122,7 +122,7 @@ def copy_request(flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body: by
     if copy.headers:
         fields = apply_operations(fields, copy.headers)
     scheme = endpoint.scheme or flow.request.scheme
-    return ShadowRequest(
+    return OutgoingRequest(
         scheme=scheme,
         address=endpoint.address,
         port=endpoint.port,

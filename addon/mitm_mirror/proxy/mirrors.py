@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mitmproxy import http
 
+from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.observe.ledger import Ledger, MirrorKey, OpenPair
 from mitm_mirror.observe.record import AccessRecord, pick_headers
 from mitm_mirror.outcome import Outcome
@@ -16,7 +17,6 @@ from mitm_mirror.proxy.flows import copy_request
 from mitm_mirror.routing.authority import server_name
 from mitm_mirror.routing.decision import Forward, MirrorCopy, Target
 from mitm_mirror.shadow.ending import Ending
-from mitm_mirror.shadow.message import ShadowRequest
 from mitm_mirror.shadow.pool import ShadowPool
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Shadow:
     id: str
     submitted: float
     """UNIX seconds."""
-    request: ShadowRequest | None = None
+    request: OutgoingRequest | None = None
     body_bytes: int | None = None
 
 

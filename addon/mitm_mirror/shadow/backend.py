@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.shadow.message import ShadowResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Backend(Protocol):
     def pid(self) -> int | None:
         """None where it is no process of its own."""
 
-    def send(self, number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> None:
+    def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         """Take one shadow. Raises only what msgspec raises for a request that cannot be encoded."""
 
     def waiting_files(self) -> list[WaitingFile]:

@@ -4,14 +4,14 @@ import heapq
 from collections.abc import Container, Iterator, Sized
 from typing import Generic, Protocol
 
+from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.shadow.ending import Token
-from mitm_mirror.shadow.message import ShadowRequest
 from mitm_mirror.shadow.seat import Seat
 
 _OVERHEAD_BYTES = 1024
 """What one shadow costs us beside its bytes: objects, and its places in dict, queue and heap."""
 
-_NO_REQUEST = ShadowRequest("", "", 0, "", b"", b"", ())
+_NO_REQUEST = OutgoingRequest("", "", 0, "", b"", b"", ())
 
 
 class Entry(Generic[Token]):
@@ -33,7 +33,7 @@ class Entry(Generic[Token]):
     def __init__(
         self,
         number: int,
-        request: ShadowRequest,
+        request: OutgoingRequest,
         body: bytes,
         token: Token,
         *,

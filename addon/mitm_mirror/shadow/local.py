@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
-from mitm_mirror.shadow.message import ShadowRequest
 from mitm_mirror.shadow.sender import Sender
-from mitm_mirror.shadow.settings import SenderSettings
 
 _IDLE_SWEEP_S = 0.5
 
@@ -21,7 +21,7 @@ class LocalBackend:
 
     pid = None
 
-    def __init__(self, settings: SenderSettings, owner: BackendOwner) -> None:
+    def __init__(self, settings: ClientSettings, owner: BackendOwner) -> None:
         self._sender = Sender(settings)
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -29,7 +29,7 @@ class LocalBackend:
         self._spawn(self._sweep())
         self._loop.call_soon(owner.backend_ready)
 
-    def send(self, number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> None:
+    def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         self._spawn(self._send(number, request, body, timeout_s))
 
     def waiting_files(self) -> list[WaitingFile]:
@@ -51,7 +51,7 @@ class LocalBackend:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send(self, number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> None:
+    async def _send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         self._owner.backend_results([await self._sender.send(number, request, body, timeout_s)])
 
     async def _sweep(self) -> None:

@@ -7,30 +7,6 @@ need no names and no compatibility. How they are put on the pipe is said in `fra
 import msgspec
 
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.upstream_tls import UpstreamTls
-
-
-class ShadowRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One request to send, ready for the wire. A snapshot: it never holds the live flow.
-
-    The body travels beside it, so that a large one need not be copied into a message.
-    """
-
-    scheme: str
-    """`http` or `https`."""
-    address: str
-    """An IP address (IPv6 without brackets) or a DNS name."""
-    port: int
-    sni: str
-    """The server name for TLS; empty means `address`. Unused for `http`."""
-    method: bytes
-    target: bytes
-    """The raw request target; sent byte by byte."""
-    headers: tuple[tuple[bytes, bytes], ...]
-    """In order, with case and duplicates; the Host is already the shadow's. Framing headers are the
-    primary's own: `Transfer-Encoding: chunked` means that the body is sent chunked."""
-    tls: UpstreamTls | None = None
-    """What a DestinationRule says about TLS; None: verified as `SenderSettings` says. Unused for `http`."""
 
 
 class ShadowResult(msgspec.Struct, array_like=True, frozen=True, gc=False):

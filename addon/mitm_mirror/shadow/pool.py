@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic
 
+from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.backend import Backend, BackendOwner, StartBackend
 from mitm_mirror.shadow.ending import Ending, Token
 from mitm_mirror.shadow.entry import Deadlines, Entry
 from mitm_mirror.shadow.local import LocalBackend
-from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.process import WorkerProcess
 from mitm_mirror.shadow.seat import Seat
 from mitm_mirror.shadow.settings import PoolSettings
@@ -85,7 +86,7 @@ class ShadowPool(Generic[Token]):
             seat.start()
         self._plan_sweep()
 
-    def submit(self, request: ShadowRequest, body: bytes, token: Token, timeout_s: float) -> None:
+    def submit(self, request: OutgoingRequest, body: bytes, token: Token, timeout_s: float) -> None:
         """Send `request` within `timeout_s` seconds from now. Never raises, never waits.
 
         `on_end` is called later, or before this returns where the shadow cannot be taken.
@@ -168,8 +169,8 @@ class ShadowPool(Generic[Token]):
 
     def _default_backend(self, owner: BackendOwner) -> Backend:
         if self._settings.workers == 0:
-            return LocalBackend(self._settings.sender, owner)
-        return WorkerProcess(self._settings.sender, owner)
+            return LocalBackend(self._settings.client, owner)
+        return WorkerProcess(self._settings.client, owner)
 
     def _free_seat(self) -> Seat | None:
         """The least loaded worker that takes one more."""

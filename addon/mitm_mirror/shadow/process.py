@@ -13,10 +13,11 @@ from pathlib import Path
 
 import msgspec
 
+from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
 from mitm_mirror.shadow.frames import FrameBuffer, FrameDecoder
-from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
-from mitm_mirror.shadow.settings import SenderSettings
+from mitm_mirror.shadow.message import ShadowResult
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ _LINE_BYTES = 1000
 class WorkerProcess:
     """A `Backend` that is a child process. Needs a running event loop."""
 
-    def __init__(self, settings: SenderSettings, owner: BackendOwner) -> None:
+    def __init__(self, settings: ClientSettings, owner: BackendOwner) -> None:
         """Raises OSError where the system cannot start a process."""
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -86,7 +87,7 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> None:
+    def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         self._out.add(request, number, timeout_s, body)
         if not self._flush_planned:
             self._flush_planned = True

@@ -5,8 +5,9 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.shadow.backend import Backend, StartBackend
-from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+from mitm_mirror.shadow.message import ShadowResult
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Seat:
         except OSError as error:
             self.backend_gone(f"could not be started: {error}", "")
 
-    def send(self, number: int, request: ShadowRequest, body: bytes, timeout_s: float) -> None:
+    def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         """Hand over one shadow; only while `ready`. Raises what `Backend.send` raises."""
         assert self.backend is not None
         self.backend.send(number, request, body, timeout_s)

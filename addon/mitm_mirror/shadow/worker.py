@@ -1,6 +1,6 @@
 """The shadow worker: a child process that sends what it reads on standard input.
 
-It reads frames of ShadowRequest, sends them all at once (the proxy limits how many it hands over),
+It reads frames of OutgoingRequest, sends them all at once (the proxy limits how many it hands over),
 and writes frames of ShadowResult lists, one a loop turn. It ends when its standard input closes,
 which the death of the proxy brings about as well. It imports neither mitmproxy nor pydantic.
 """
@@ -19,11 +19,12 @@ from typing import cast
 
 import msgspec
 
+from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
-from mitm_mirror.shadow.message import ShadowRequest, ShadowResult
+from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.sender import Sender
-from mitm_mirror.shadow.settings import SenderSettings
 
 READ_BYTES = 256 * 1024
 """One read takes a quarter of the pipe at most, so that answers get their turn in between."""
@@ -34,7 +35,7 @@ mirror does not hold up the others at once."""
 
 _IDLE_SWEEP_S = 0.5
 
-Send = Callable[[int, ShadowRequest, bytes, float], Awaitable[ShadowResult]]
+Send = Callable[[int, OutgoingRequest, bytes, float], Awaitable[ShadowResult]]
 
 
 class Worker:
@@ -48,7 +49,7 @@ class Worker:
         self._end = end
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder()
-        self._request_decoder = msgspec.msgpack.Decoder(ShadowRequest)
+        self._request_decoder = msgspec.msgpack.Decoder(OutgoingRequest)
         self._results: list[ShadowResult] = []
         self._out = FrameBuffer()
         self._flush_planned = False
@@ -124,7 +125,7 @@ def main() -> None:
     asyncio.run(_run(in_fd, out_fd, settings))
 
 
-async def _run(in_fd: int, out_fd: int, settings: SenderSettings) -> None:
+async def _run(in_fd: int, out_fd: int, settings: ClientSettings) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_RESOLVER_THREADS, "resolver"))
     sender = Sender(settings, report=_say)
@@ -175,10 +176,10 @@ def _allow_many_sockets() -> None:
             _say(f"The limit of {soft} open files stays: {error}")
 
 
-def _read_settings(in_fd: int) -> SenderSettings:
+def _read_settings(in_fd: int) -> ClientSettings:
     """The first frame. The proxy sends nothing after it before it has heard from us."""
     decoder = FrameDecoder()
     while data := os.read(in_fd, READ_BYTES):
         for frame in decoder.feed(data):
-            return msgspec.msgpack.decode(frame.message, type=SenderSettings)
+            return msgspec.msgpack.decode(frame.message, type=ClientSettings)
     os._exit(0)

@@ -7,9 +7,9 @@ import h11
 import httpx
 import pytest
 
+from mitm_mirror.client.errors import TABLE, classify
+from mitm_mirror.client.outgoing import BadAddressError, UnsendableRequestError
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.shadow.errors import TABLE, classify
-from mitm_mirror.shadow.outgoing import BadAddressError, UnsendableRequestError
 
 SECRET = "Bearer s3cret"
 
@@ -63,7 +63,7 @@ def test_a_subclass_that_httpx_may_add_gets_its_base_outcome() -> None:
     assert classify(StrangeTimeout("")) == TABLE[httpx.TimeoutException]
 
 
-def test_a_bug_is_not_called_a_mirror_fault() -> None:
+def test_a_bug_is_not_called_a_server_fault() -> None:
     assert classify(KeyError(SECRET)) is None
 
 
@@ -97,7 +97,7 @@ def chained(outer: Exception, inner: BaseException) -> Exception:
         pytest.param(
             chained(ConnectionResetError(errno.ECONNRESET, ""), ssl.SSLWantReadError()),
             Outcome.TLS_ERROR,
-            "the mirror hung up during the TLS handshake",
+            "the server hung up during the TLS handshake",
             id="reset in the handshake",
         ),
         pytest.param(

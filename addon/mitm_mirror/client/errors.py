@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import h11
 import httpx
 
+from mitm_mirror.client.outgoing import BadAddressError, UnsendableRequestError
+from mitm_mirror.client.tls import TlsFilesError
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.shadow.outgoing import BadAddressError, UnsendableRequestError
-from mitm_mirror.shadow.tls import TlsFilesError
 
 _LATE = "no complete answer before the deadline"
 _BROKEN = "the connection broke before the answer was complete"
@@ -53,7 +53,7 @@ _NO_ANSWER = "Server disconnected without sending a response."
 
 
 def classify(error: Exception) -> tuple[Outcome, str] | None:
-    """The outcome of an exception and a safe text; None where it is a bug and not a mirror's fault."""
+    """The outcome of an exception and a safe text; None where it is a bug and not the server's fault."""
     if isinstance(error, TlsFilesError):
         return TABLE[TlsFilesError]
     if isinstance(error, UnsendableRequestError):
@@ -63,7 +63,7 @@ def classify(error: Exception) -> tuple[Outcome, str] | None:
         if special is not None:
             return special
     if isinstance(error, httpx.RemoteProtocolError) and str(error) == _NO_ANSWER:
-        return Outcome.PROTOCOL_ERROR, "the mirror closed the connection without an answer"
+        return Outcome.PROTOCOL_ERROR, "the server closed the connection without an answer"
     for base in type(error).__mro__:
         if base in TABLE:
             return TABLE[base]
@@ -81,7 +81,7 @@ def _classify_chain(error: Exception) -> tuple[Outcome, str] | None:
     if not isinstance(error, httpx.ConnectError):
         return None
     if tls_errors:
-        return Outcome.TLS_ERROR, "the mirror hung up during the TLS handshake"
+        return Outcome.TLS_ERROR, "the server hung up during the TLS handshake"
     for link in chain:
         if isinstance(link, socket.gaierror):
             return TABLE[socket.gaierror]
@@ -95,7 +95,7 @@ def _classify_chain(error: Exception) -> tuple[Outcome, str] | None:
 def _tls_text(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         # `verify_message` may quote the name that we asked for (the SNI), which is no secret.
-        return f"the mirror's certificate was refused: {error.verify_message}"
+        return f"the server's certificate was refused: {error.verify_message}"
     reason = getattr(error, "reason", None)  # absent where Python and not OpenSSL raised it
     return f"the TLS handshake failed: {reason or 'unknown reason'}"
 

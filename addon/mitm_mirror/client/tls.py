@@ -1,26 +1,26 @@
-"""TLS to mirrors: one context for each setting, since building one reads a file of a hundred certificates."""
+"""TLS to servers: one context for each setting, since building one reads a file of a hundred certificates."""
 
 import ssl
 from typing import Any
 
 import httpx
 
-from mitm_mirror.shadow.settings import SenderSettings
+from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.tls_contexts import TlsContexts
 from mitm_mirror.upstream_tls import UpstreamTls, match_subject_alt_names
 
 _NO_TLS = UpstreamTls()
-"""For mirrors about which no DestinationRule says anything."""
+"""For servers about which no DestinationRule says anything."""
 
 
 class TlsFilesError(Exception):
     """A certificate file of a rule could be used when the rules were loaded, and now cannot."""
 
 
-class ShadowTls:
-    """The contexts of one sender."""
+class ClientTls:
+    """The contexts of one client."""
 
-    def __init__(self, settings: SenderSettings) -> None:
+    def __init__(self, settings: ClientSettings) -> None:
         """Raises OSError where `settings.ca_file` cannot be read."""
         self._settings = settings
         # Its file is not looked at again: a sender's settings are read once.

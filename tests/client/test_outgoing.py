@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mitm_mirror.shadow.outgoing import BadAddressError, UnsendableRequestError, build_request
+from mitm_mirror.client.outgoing import BadAddressError, UnsendableRequestError, build_request
 
 SECRET = b"s3cret"
 
@@ -28,7 +28,7 @@ CODING = b"Transfer-Encoding"
 def test_framing_that_does_not_fit(
     kit: Any, headers: list[tuple[bytes, bytes]], body: bytes, text: str
 ) -> None:
-    request = kit.shadow(headers=((b"Host", b"x"), (b"Authorization", SECRET), *headers))
+    request = kit.request(headers=((b"Host", b"x"), (b"Authorization", SECRET), *headers))
     with pytest.raises(UnsendableRequestError, match=text) as caught:
         build_request(request, body)
 
@@ -41,13 +41,13 @@ def test_framing_that_does_not_fit(
 )
 def test_method_that_cannot_be_sent(kit: Any, method: bytes, text: str) -> None:
     with pytest.raises(UnsendableRequestError, match=text):
-        build_request(kit.shadow(method=method), b"")
+        build_request(kit.request(method=method), b"")
 
 
 @pytest.mark.parametrize("address", ["", "a b", "a/b", "user@host", "[::1]", "xn--\udc80"])
 def test_address_that_is_none(kit: Any, address: str) -> None:
     with pytest.raises((BadAddressError, UnicodeError)):
-        build_request(kit.shadow(address=address), b"")
+        build_request(kit.request(address=address), b"")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_address_that_is_none(kit: Any, address: str) -> None:
     ],
 )
 def test_address(kit: Any, address: str, host: str) -> None:
-    assert build_request(kit.shadow(80, address=address), b"").url.host == host
+    assert build_request(kit.request(80, address=address), b"").url.host == host
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,6 @@ def test_address(kit: Any, address: str, host: str) -> None:
     ],
 )
 def test_sni(kit: Any, scheme: str, sni: str, expected: str | None) -> None:
-    request = build_request(kit.shadow(80, scheme=scheme, sni=sni), b"")
+    request = build_request(kit.request(80, scheme=scheme, sni=sni), b"")
 
     assert request.extensions.get("sni_hostname") == expected

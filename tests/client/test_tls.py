@@ -1,4 +1,4 @@
-"""TLS to mirrors as a DestinationRule says it, against real servers."""
+"""TLS to a server as a DestinationRule says it, against real servers."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from lab.certificates import Authority, Issued
+from mitm_mirror.client.client import Client
+from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.shadow.message import ShadowResult
-from mitm_mirror.shadow.sender import Sender
-from mitm_mirror.shadow.settings import SenderSettings
 from mitm_mirror.upstream_tls import UpstreamTls
 
 SPIFFE = "spiffe://cluster.local/ns/default/sa/mirror"
@@ -37,8 +36,8 @@ class Lab:
         self.names.clear()
         context = self.ca.server_context(self.server, self.names, mutual=mutual)
         context.maximum_version = self.version
-        async with kit.serve(tls=context) as mirror:
-            yield mirror
+        async with kit.serve(tls=context) as server:
+            yield server
 
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
 
@@ -58,13 +57,7 @@ def lab(made: Lab, request: pytest.FixtureRequest) -> Lab:
     return made
 
 
-async def send(request: Any, **settings: Any) -> ShadowResult:
-    sender = Sender(SenderSettings(**settings), report=pytest.fail)
-    async with contextlib.aclosing(sender):
-        return await sender.send(1, request, b"", 20.0)
-
-
-REFUSED = "the mirror's certificate was refused: "
+REFUSED = "the server's certificate was refused: "
 
 
 @pytest.mark.parametrize(
@@ -125,11 +118,11 @@ def test_verification(kit: Any, lab: Lab, tls: dict[str, Any], sni: str, outcome
     given = UpstreamTls(**{**tls, "ca_file": files.get(tls.get("ca_file", ""), "")})
 
     async def test() -> None:
-        async with lab.serve(kit) as mirror:
-            result = await send(kit.shadow(mirror.port, scheme="https", sni=sni, tls=given))
+        async with lab.serve(kit) as server:
+            result = await kit.send(kit.request(server.port, scheme="https", sni=sni, tls=given))
             assert result.outcome == outcome, result.error
             assert text in result.error
-            assert len(mirror.requests) == (outcome == Outcome.OK)
+            assert len(server.requests) == (outcome == Outcome.OK)
 
     kit.run(test)
     assert lab.names == [sni or None]  # an address is no server name
@@ -146,10 +139,10 @@ def test_a_client_certificate_is_presented(kit: Any, lab: Lab, verify: bool) -> 
     tls = client_tls(lab, "client", verify=verify)
 
     async def test() -> None:
-        async with lab.serve(kit, mutual=True) as mirror:
-            result = await send(kit.shadow(mirror.port, scheme="https", sni="mirror.example", tls=tls))
+        async with lab.serve(kit, mutual=True) as server:
+            result = await kit.send(kit.request(server.port, scheme="https", sni="mirror.example", tls=tls))
             assert result.outcome == Outcome.OK, result.error
-            (connection,) = mirror.connections
+            (connection,) = server.connections
             subject = connection.transport.get_extra_info("peercert")["subject"]
             assert subject == ((("commonName", "client"),),)
 
@@ -177,7 +170,7 @@ def test_a_refused_client_is_a_tls_error(kit: Any, lab: Lab, presents: str) -> N
         with socket.create_server(("127.0.0.1", 0)) as listener:
             server = asyncio.create_task(asyncio.to_thread(serve, listener))
             port = listener.getsockname()[1]
-            result = await send(kit.shadow(port, scheme="https", sni="mirror.example", tls=tls))
+            result = await kit.send(kit.request(port, scheme="https", sni="mirror.example", tls=tls))
             await server
         assert result.outcome == Outcome.TLS_ERROR, result.error
 
@@ -210,11 +203,11 @@ def test_beside_the_options_of_the_proxy(
         return {name: files.get(name, {}).get(str(value), value) for name, value in given.items()}
 
     async def test() -> None:
-        async with lab.serve(kit) as mirror:
-            request = kit.shadow(
-                mirror.port, scheme="https", sni="mirror.example", tls=UpstreamTls(**filled(tls))
+        async with lab.serve(kit) as server:
+            request = kit.request(
+                server.port, scheme="https", sni="mirror.example", tls=UpstreamTls(**filled(tls))
             )
-            assert (await send(request, **filled(settings))).outcome == outcome
+            assert (await kit.send(request, **filled(settings))).outcome == outcome
 
     kit.run(test)
 
@@ -226,17 +219,17 @@ def test_a_file_that_is_gone_is_a_tls_error_and_a_new_one_is_used(
     tls = UpstreamTls(ca_file=str(file))
 
     async def test() -> None:
-        async with made.serve(kit) as mirror:
-            # No connection is kept, so that each shadow has a handshake.
-            sender = Sender(SenderSettings(max_idle_connections=0), report=pytest.fail)
-            async with contextlib.aclosing(sender):
+        async with made.serve(kit) as server:
+            # No connection is kept, so that each request has a handshake.
+            client = Client(ClientSettings(max_idle_connections=0), report=pytest.fail)
+            async with contextlib.aclosing(client):
                 results = []
                 for source in (made.other_ca.file, None, made.ca.file):
                     file.unlink(missing_ok=True)
                     if source is not None:
                         file.write_bytes(source.read_bytes())
-                    request = kit.shadow(mirror.port, scheme="https", sni="mirror.example", tls=tls)
-                    results.append(await sender.send(1, request, b"", 20.0))
+                    request = kit.request(server.port, scheme="https", sni="mirror.example", tls=tls)
+                    results.append(await kit.exchange(client, request))
         assert [result.outcome for result in results] == [Outcome.TLS_ERROR, Outcome.TLS_ERROR, Outcome.OK]
         assert results[1].error == "the rule's certificate files cannot be used any more"
 

@@ -1,4 +1,4 @@
-"""From a ShadowRequest to the httpx request that puts the same bytes on the wire.
+"""From an OutgoingRequest to the httpx request that puts the same bytes on the wire.
 
 httpx means well: it upper-cases methods, normalises paths and adds headers. Everything here keeps it
 from doing so. No text from here ever carries a header value, a path or a body.
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import httpx
 
-from mitm_mirror.shadow.message import ShadowRequest
+from mitm_mirror.client.request import OutgoingRequest
 
 
 class UnsendableRequestError(Exception):
@@ -31,7 +31,7 @@ class _Body(httpx.AsyncByteStream):
             yield self._body
 
 
-def build_request(request: ShadowRequest, body: bytes) -> httpx.Request:
+def build_request(request: OutgoingRequest, body: bytes) -> httpx.Request:
     """The request to hand to a transport. Raises UnsendableRequestError or BadAddressError."""
     _check_framing(request, body)
     extensions: dict[str, object] = {"target": request.target}
@@ -65,14 +65,14 @@ def _endpoint_url(scheme: str, address: str, port: int) -> httpx.URL:
         raise BadAddressError("the endpoint's address is not a host name") from None
 
 
-def _check_framing(request: ShadowRequest, body: bytes) -> None:
+def _check_framing(request: OutgoingRequest, body: bytes) -> None:
     """Raise UnsendableRequestError where headers and body disagree about the message's end.
 
     h11 would find most of these only after the head was on the wire, and a message with both
     framings is how requests are smuggled (RFC 9112, 6.3).
     """
     if request.method == b"CONNECT":
-        raise UnsendableRequestError("CONNECT opens a tunnel and cannot be mirrored")
+        raise UnsendableRequestError("CONNECT opens a tunnel and is no request to send")
     lengths = [value for name, value in request.headers if name.lower() == b"content-length"]
     codings = [value for name, value in request.headers if name.lower() == b"transfer-encoding"]
     if codings:

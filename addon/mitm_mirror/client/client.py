@@ -1,0 +1,171 @@
+"""Sends requests over httpx, each at most once, and hands on what comes back."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import httpcore
+import httpx
+
+from mitm_mirror.client.errors import classify
+from mitm_mirror.client.outgoing import build_request
+from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.settings import ClientSettings
+from mitm_mirror.client.slots import IdleSlots
+from mitm_mirror.client.tls import ClientTls
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.upstream_tls import UpstreamTls
+
+logger = logging.getLogger(__name__)
+
+
+class AnswerSink(Protocol):
+    """Who takes one answer, as it comes. What it raises ends the exchange."""
+
+    def head(self, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        """The final head: header lines in order, with case and duplicates."""
+
+    def chunk(self, data: bytes) -> None:
+        """A piece of the body as it came, before any content decoding."""
+
+
+class _OpenedStream:
+    """The TCP stream under a TLS handshake, so that it can be closed.
+
+    httpcore closes it when the handshake fails, but forgets it when the handshake is cancelled, as
+    our deadline does: a server that hangs there would cost one socket a request.
+    """
+
+    def __init__(self) -> None:
+        self._stream: httpcore.AsyncNetworkStream | None = None
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """For httpcore's `trace` extension."""
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+
+    async def aclose(self) -> None:
+        """Close it; harmless where it is closed already."""
+        if self._stream is not None:
+            await self._stream.aclose()
+
+
+class Client:
+    """One client of all servers. Needs a running event loop; one task per request calls `send`.
+
+    One transport with one connection per request in flight, kept idle by endpoint (see `IdleSlots`).
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        clock: Callable[[], float] = time.monotonic,
+        make_transport: Callable[[UpstreamTls | None], httpx.AsyncBaseTransport] | None = None,
+        report: Callable[[str], None] = logger.warning,
+    ) -> None:
+        """`report` gets a line when a bug of ours ends a request, once a kind.
+
+        Raises OSError where `settings.ca_file` cannot be read.
+        """
+        # httpx tells whole URLs at INFO, httpcore headers of answers at DEBUG.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._report = report
+        self._reported: set[str] = set()
+        self._idle = IdleSlots(clock, settings.idle_expiry_s, settings.max_idle_connections)
+        if make_transport is None:
+            client_tls = ClientTls(settings)
+
+            def make_transport(tls: UpstreamTls | None) -> httpx.AsyncBaseTransport:
+                return httpx.AsyncHTTPTransport(
+                    verify=client_tls.context(tls),
+                    trust_env=False,  # an inherited HTTP_PROXY would send requests back through us
+                    limits=httpx.Limits(max_connections=1, keepalive_expiry=None),
+                )
+
+        self._make_transport = make_transport
+
+    async def send(
+        self, request: OutgoingRequest, body: bytes, timeout_s: float | None, sink: AnswerSink
+    ) -> tuple[Outcome, str]:
+        """Send one request, hand its answer to `sink` to the end, and say how it went.
+
+        Raises nothing but cancellation. The text says why in one line, without any header or body content;
+        it is empty for `ok`. `timeout_s` of None waits for ever.
+
+        It is sent at most once. httpcore looks whether the server has closed an idle connection before
+        it writes to it, and then opens a new one; a close that comes later is an error, since the
+        server may have done the request already, and the second copy of a write is worse than none.
+        """
+        endpoint = (request.scheme, request.address, request.port, request.sni, request.tls)
+        transport = None
+        opened = _OpenedStream()
+        try:
+            outgoing = build_request(request, body)
+            if request.scheme == "https":
+                outgoing.extensions["trace"] = opened.trace
+            transport = self._idle.take(endpoint) or self._make_transport(request.tls)
+            async with asyncio.timeout(timeout_s):
+                response = await transport.handle_async_request(outgoing)
+                try:
+                    reason = response.extensions.get("reason_phrase", b"")
+                    sink.head(response.status_code, reason, tuple(response.headers.raw))
+                    async for data in response.aiter_raw():
+                        sink.chunk(data)
+                finally:
+                    await response.aclose()
+            surplus = self._idle.keep(endpoint, transport)
+            transport = None
+            if surplus is not None:
+                await self._close(surplus)
+        except Exception as error:  # noqa: BLE001  each one is classified, bugs are reported
+            return self._explain(error)
+        finally:
+            if transport is not None:
+                await self._close(transport)
+                await self._close(opened)
+        return Outcome.OK, ""
+
+    async def close_expired(self) -> None:
+        """Close the connections that have been idle for too long."""
+        for transport in self._idle.take_expired():
+            await self._close(transport)
+
+    async def aclose(self) -> None:
+        """Close all idle connections."""
+        for transport in self._idle.take_all():
+            await self._close(transport)
+
+    @property
+    def idle_connections(self) -> int:
+        """Connections that wait to be used again."""
+        return len(self._idle)
+
+    async def _close(self, closable: "httpx.AsyncBaseTransport | _OpenedStream") -> None:
+        try:
+            await closable.aclose()
+        except Exception as error:  # noqa: BLE001  as above
+            # The connection is given up either way; a failing close changes no request's outcome.
+            self._explain(error)
+
+    def _explain(self, error: Exception) -> tuple[Outcome, str]:
+        known = classify(error)
+        if known is not None:
+            return known
+        kind, place = type(error).__name__, _innermost_place(error)
+        if (kind_and_place := f"{kind} at {place}") not in self._reported:
+            self._reported.add(kind_and_place)
+            # Without the message or a traceback: both may quote the request.
+            self._report(f"A request ended with an unexpected {kind_and_place}; said once.")
+        return Outcome.PROTOCOL_ERROR, f"unexpected {kind} while sending"
+
+
+def _innermost_place(error: BaseException) -> str:
+    trace = error.__traceback__
+    if trace is None:
+        return "an unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"

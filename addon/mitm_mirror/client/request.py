@@ -1,0 +1,28 @@
+"""One request as it goes over the wire. Values only."""
+
+import msgspec
+
+from mitm_mirror.upstream_tls import UpstreamTls
+
+
+class OutgoingRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One request to send, ready for the wire. A snapshot: it never holds the live flow.
+
+    The body travels beside it, so that a large one need not be copied into a message to a worker.
+    """
+
+    scheme: str
+    """`http` or `https`."""
+    address: str
+    """An IP address (IPv6 without brackets) or a DNS name."""
+    port: int
+    sni: str
+    """The server name for TLS; empty means `address`. Unused for `http`."""
+    method: bytes
+    target: bytes
+    """The raw request target; sent byte by byte."""
+    headers: tuple[tuple[bytes, bytes], ...]
+    """In order, with case and duplicates; a shadow's Host is already its own. Framing headers are those of
+    the client's request: `Transfer-Encoding: chunked` means that the body is sent chunked."""
+    tls: UpstreamTls | None = None
+    """What a DestinationRule says about TLS; None: verified as `ClientSettings` says. Unused for `http`."""
