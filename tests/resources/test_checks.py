@@ -229,8 +229,18 @@ PORTS = "ports: [{number: 80, name: http, protocol: HTTP}]"
          "spec.endpoints[0].address: 'b', expected an IP address (or resolution DNS)"),
         ("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: DNS, endpoints: [{{address: 'b:80'}}]}}",
          "spec.endpoints[0].address: 'b:80', expected an IP address or host name without port"),
-        ("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: 'unix:///x'}}]}}",
-         "spec.endpoints[0].address: Unix sockets are not supported yet, expected an IP address or host name"),
+        ("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: 'unix://x'}}]}}",
+         "spec.endpoints[0].address: 'unix://x', expected unix:///path or unix://@name"),
+        ("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: 'unix:///x/'}}]}}",
+         "spec.endpoints[0].address: 'unix:///x/', expected unix:///path or unix://@name"),
+        ("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: DNS, endpoints: [{{address: 'unix:///x'}}]}}",
+         "spec.endpoints[0].address: 'unix:///x', expected an IP address or host name without port"),
+        ("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: DNS, endpoints: [{{network: west}}]}}",
+         "spec.endpoints[0].address: missing"),
+        ("ServiceEntry", "{hosts: [a], ports: [{number: 80, name: a, protocol: HTTP}, {number: 81, name: b, protocol: HTTP}], "
+         "resolution: STATIC, endpoints: [{address: 'unix:///x'}]}",
+         "spec.endpoints[0].address: 'unix:///x', a Unix socket needs a ServiceEntry of exactly one port"),
+        ("WorkloadEntry", "{address: 'unix:///x', ports: {http: 80}}", "spec.ports: not allowed beside a Unix socket"),
         ("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: '::1', ports: {{x: 1}}}}]}}",
          "spec.endpoints[0].ports.x: no port of this ServiceEntry is named 'x'"),
         ("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: '::1'}}], "
@@ -243,6 +253,28 @@ PORTS = "ports: [{number: 80, name: http, protocol: HTTP}]"
 )  # fmt: skip
 def test_invalid_other_kinds(kind: str, spec: str, expected: str) -> None:
     assert errors(kind, spec) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        (
+            "ServiceEntry",
+            f"{{hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: 'unix:///x'}}]}}",
+        ),
+        (
+            "ServiceEntry",
+            f"{{hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: 'unix://@x'}}]}}",
+        ),
+        ("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{network: west}}]}}"),
+        ("WorkloadEntry", "{address: 'unix:///x'}"),
+        ("WorkloadEntry", "{network: west}"),
+    ],
+    ids=["socket", "abstract socket", "network alone", "workload at a socket", "workload of a network"],
+)
+def test_endpoints_that_are_valid_and_left_out(kind: str, spec: str) -> None:
+    """That they are left out is said where the endpoints of a service are gathered."""
+    assert errors(kind, spec) == []
 
 
 def test_a_delegate_cannot_delegate() -> None:

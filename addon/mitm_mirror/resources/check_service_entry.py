@@ -15,6 +15,7 @@ from mitm_mirror.resources.workload_entry import WorkloadEntry
 # istio pkg/config/protocol/instance.go, Parse; case does not count.
 _HOST_CARRYING = frozenset({"grpc", "grpc-web", "http", "http_proxy", "http2", "https", "tls"})
 _PROTOCOLS = _HOST_CARRYING | {"tcp", "udp", "mongo", "redis", "mysql"}
+_UNIX = "unix://"
 _RESOLVED = (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
 
 
@@ -78,7 +79,10 @@ def _check_endpoints(spec: ServiceEntry, root: FieldPath) -> Iterator[Finding]:
     static = spec.resolution == Resolution.STATIC
     for index, endpoint in enumerate(spec.endpoints):
         path = (*root, "endpoints", index)
-        yield from _check_workload(endpoint, path, static=static)
+        yield from _check_workload(endpoint, path, names_allowed=not static, sockets_allowed=static)
+        if endpoint.address.startswith(_UNIX) and static and len(spec.ports) != 1:
+            message = f"{show(endpoint.address)}, a Unix socket needs a ServiceEntry of exactly one port"
+            yield error((*path, "address"), message)
         for name in endpoint.ports:
             if name not in known:
                 yield error((*path, "ports", name), f"no port of this ServiceEntry is named {show(name)}")
@@ -86,24 +90,36 @@ def _check_endpoints(spec: ServiceEntry, root: FieldPath) -> Iterator[Finding]:
 
 def check_workload_entry(spec: WorkloadEntry) -> Iterator[Finding]:
     """All errors of one spec; paths begin with "spec"."""
-    return _check_workload(spec, ("spec",), static=False)
+    return _check_workload(spec, ("spec",), names_allowed=True, sockets_allowed=True)
 
 
-def _check_workload(spec: WorkloadEntry, path: FieldPath, *, static: bool) -> Iterator[Finding]:
-    yield from at((*path, "address"), _address(spec.address, static=static))
+def _check_workload(
+    spec: WorkloadEntry, path: FieldPath, *, names_allowed: bool, sockets_allowed: bool
+) -> Iterator[Finding]:
+    if spec.address.startswith(_UNIX) and sockets_allowed:
+        yield from _check_socket(spec, path)
+    # Without an address it is a network's gateway that is meant. Neither is connected to, see services.py.
+    elif spec.address or not spec.network or not sockets_allowed:
+        yield from at((*path, "address"), _address(spec.address, names_allowed=names_allowed))
     for name, number in spec.ports.items():
         yield from at((*path, "ports", name), names.dns_label(name) or names.port_number(number))
     yield from names.check_labels(spec.labels, (*path, "labels"))
 
 
-def _address(address: str, *, static: bool) -> str | None:
+def _check_socket(spec: WorkloadEntry, path: FieldPath) -> Iterator[Finding]:
+    socket = spec.address.removeprefix(_UNIX)
+    if not socket.startswith("@") and (not socket.startswith("/") or socket.endswith("/")):
+        yield error((*path, "address"), f"{show(spec.address)}, expected {_UNIX}/path or {_UNIX}@name")
+    if spec.ports:
+        yield error((*path, "ports"), "not allowed beside a Unix socket")
+
+
+def _address(address: str, *, names_allowed: bool) -> str | None:
     if not address:
         return "missing"
-    if address.startswith("unix://"):
-        return "Unix sockets are not supported yet, expected an IP address or host name"
     if names.is_ip(address):
         return None
-    if static:
+    if not names_allowed:
         return f"{show(address)}, expected an IP address (or resolution DNS)"
     if names.host_name(address, wildcard=False) is not None:
         return f"{show(address)}, expected an IP address or host name without port"
