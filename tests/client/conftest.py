@@ -41,6 +41,7 @@ class Exchanged:
 
     outcome: Outcome = Outcome.OK
     error: str = ""
+    blameless: bool = False
     status: int = 0
     reason: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -58,7 +59,8 @@ async def exchange(
 ) -> Exchanged:
     """Send over a client that exists."""
     exchanged = Exchanged()
-    exchanged.outcome, exchanged.error = await client.send(request, body, timeout_s, exchanged)
+    sent = await client.send(request, body, timeout_s, exchanged)
+    exchanged.outcome, exchanged.error, exchanged.blameless = sent
     return exchanged
 
 

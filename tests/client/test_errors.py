@@ -7,8 +7,9 @@ import h11
 import httpx
 import pytest
 
-from mitm_mirror.client.errors import TABLE, classify
+from mitm_mirror.client.errors import TABLE, classify, is_blameless
 from mitm_mirror.client.outgoing import BadAddressError, UnsendableRequestError
+from mitm_mirror.client.tls import TlsFilesError
 from mitm_mirror.outcome import Outcome
 
 SECRET = "Bearer s3cret"
@@ -111,3 +112,31 @@ def test_what_a_connect_error_hides(inner: BaseException, outcome: Outcome, text
 
 def test_running_out_of_time_in_a_handshake_is_a_timeout() -> None:
     assert classify(chained(TimeoutError(), ssl.SSLWantReadError())) == TABLE[TimeoutError]
+
+
+@pytest.mark.parametrize(
+    ("error", "blameless"),
+    [
+        pytest.param(UnsendableRequestError("x"), True, id="a request that cannot be sent"),
+        pytest.param(httpx.LocalProtocolError("x"), True, id="a request that h11 does not write"),
+        pytest.param(h11.LocalProtocolError("x"), True, id="a request that h11 does not write, bare"),
+        pytest.param(httpx.UnsupportedProtocol("x"), True, id="no scheme of ours"),
+        pytest.param(TlsFilesError("x"), True, id="our certificate files are gone"),
+        pytest.param(
+            chained(httpx.ConnectError("x"), OSError(errno.EMFILE, "")), True, id="no descriptors left"
+        ),
+        pytest.param(
+            chained(httpx.ConnectError("x"), ExceptionGroup("x", [OSError(errno.EADDRNOTAVAIL, "")])),
+            True,
+            id="no local ports left",
+        ),
+        pytest.param(LookupError("x"), True, id="a bug of ours"),
+        pytest.param(chained(httpx.ConnectError("x"), OSError(errno.ECONNREFUSED, "")), False, id="refused"),
+        pytest.param(httpx.RemoteProtocolError("x"), False, id="no HTTP"),
+        pytest.param(TimeoutError(), False, id="late"),
+        pytest.param(BadAddressError("x"), False, id="an address that is none: nothing gets there ever"),
+        pytest.param(chained(httpx.ConnectError("x"), ssl.SSLError(1, "x")), False, id="TLS"),
+    ],
+)
+def test_what_the_server_is_not_to_blame_for(error: Exception, blameless: bool) -> None:
+    assert is_blameless(error) is blameless

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import httpcore
 import httpx
 
-from mitm_mirror.client.errors import classify
+from mitm_mirror.client.errors import classify, is_blameless
 from mitm_mirror.client.outgoing import build_request
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
@@ -29,6 +29,16 @@ class AnswerSink(Protocol):
 
     def chunk(self, data: bytes) -> None:
         """A piece of the body as it came, before any content decoding."""
+
+
+class Sent(NamedTuple):
+    """How one exchange went."""
+
+    outcome: Outcome
+    error: str = ""
+    """Why, in one line, without any header or body content; empty for `ok`."""
+    blameless: bool = False
+    """Whether it failed without the server's doing, see `errors.is_blameless`."""
 
 
 class _OpenedStream:
@@ -89,11 +99,10 @@ class Client:
 
     async def send(
         self, request: OutgoingRequest, body: bytes, timeout_s: float | None, sink: AnswerSink
-    ) -> tuple[Outcome, str]:
+    ) -> Sent:
         """Send one request, hand its answer to `sink` to the end, and say how it went.
 
-        Raises nothing but cancellation. The text says why in one line, without any header or body content;
-        it is empty for `ok`. `timeout_s` of None waits for ever.
+        Raises nothing but cancellation. `timeout_s` of None waits for ever.
 
         It is sent at most once. httpcore looks whether the server has closed an idle connection before
         it writes to it, and then opens a new one; a close that comes later is an error, since the
@@ -126,7 +135,7 @@ class Client:
             if transport is not None:
                 await self._close(transport)
                 await self._close(opened)
-        return Outcome.OK, ""
+        return Sent(Outcome.OK)
 
     async def close_expired(self) -> None:
         """Close the connections that have been idle for too long."""
@@ -150,16 +159,16 @@ class Client:
             # The connection is given up either way; a failing close changes no request's outcome.
             self._explain(error)
 
-    def _explain(self, error: Exception) -> tuple[Outcome, str]:
+    def _explain(self, error: Exception) -> Sent:
         known = classify(error)
         if known is not None:
-            return known
+            return Sent(*known, is_blameless(error))
         kind, place = type(error).__name__, _innermost_place(error)
         if (kind_and_place := f"{kind} at {place}") not in self._reported:
             self._reported.add(kind_and_place)
             # Without the message or a traceback: both may quote the request.
             self._report(f"A request ended with an unexpected {kind_and_place}; said once.")
-        return Outcome.PROTOCOL_ERROR, f"unexpected {kind} while sending"
+        return Sent(Outcome.PROTOCOL_ERROR, f"unexpected {kind} while sending", blameless=True)
 
 
 def _innermost_place(error: BaseException) -> str:

@@ -4,6 +4,7 @@ h11 quotes header values in its messages and OSErrors may quote paths, so no exc
 ever passed on. The two exceptions are constants of their makers: OpenSSL's reasons and strerror.
 """
 
+import errno
 import os
 import socket
 import ssl
@@ -68,6 +69,27 @@ def classify(error: Exception) -> tuple[Outcome, str] | None:
         if base in TABLE:
             return TABLE[base]
     return None
+
+
+_NOT_SENT = (
+    UnsendableRequestError,
+    TlsFilesError,
+    httpx.LocalProtocolError,
+    h11.LocalProtocolError,
+    httpx.UnsupportedProtocol,
+)
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Descriptors, memory or local ports: this machine has no more."""
+
+
+def is_blameless(error: Exception) -> bool:
+    """Whether the server has no part in it: the request cannot be written, or this machine is at its limits.
+
+    So is a bug of ours, which `classify` does not know.
+    """
+    if classify(error) is None or isinstance(error, _NOT_SENT):
+        return True
+    return any(isinstance(link, OSError) and link.errno in _EXHAUSTED for link in _chain(error))
 
 
 def _classify_chain(error: Exception) -> tuple[Outcome, str] | None:

@@ -23,3 +23,6 @@ class ShadowResult(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """From the moment the worker began to send (or to connect) until the response had ended."""
     error: str
     """Why, in one line, without any header or body content; empty for `ok`."""
+    blameless: bool = False
+    """Whether it failed by no fault of the mirror's: the request cannot be written, or this machine is out of
+    file descriptors. Such an end does not count against the endpoint."""

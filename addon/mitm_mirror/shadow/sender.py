@@ -48,9 +48,11 @@ class Sender:
         """Send one shadow, read its answer to the end, say how it went. Raises nothing but cancellation."""
         started = self._clock()
         answer = _Discarded()
-        outcome, text = await self._client.send(request, body, timeout_s, answer)
+        sent = await self._client.send(request, body, timeout_s, answer)
         duration_ms = (self._clock() - started) * 1000
-        return ShadowResult(number, outcome, answer.status, answer.size, duration_ms, text)
+        return ShadowResult(
+            number, sent.outcome, answer.status, answer.size, duration_ms, sent.error, sent.blameless
+        )
 
     async def close_expired(self) -> None:
         """Close the connections that have been idle for too long."""
