@@ -19,7 +19,7 @@ The rooms depend on each other from top to bottom only, and only the last one im
 `routing`    resources + request -> decision
 `client`     byte-faithful HTTP client; the only room that imports httpx
 `shadow`     request -> sent copy -> outcome
-`observe`    outcomes -> counts and logs
+`observe`    outcomes and answers -> counts, logs and comparisons
 `proxy`      mitmproxy's hooks, options and commands
 
 This module imports nothing, so that the console command and the worker process start quickly.

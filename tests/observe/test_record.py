@@ -3,6 +3,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from mitm_mirror.observe.compare import Comparison, Difference, Kind, NotCompared, Verdict
 from mitm_mirror.observe.formats import FORMATS
 from mitm_mirror.observe.record import (
     AccessRecord,
@@ -14,6 +15,7 @@ from mitm_mirror.observe.record import (
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.request import HeaderFields
 
+COMPARISON = ("comparison", "not_compared", "compared_status", "differences", "differences_truncated")
 SECRETS = (b"Bearer s3cr3t-token", b"session=s3cr3t-cookie", b"s3cr3t-set-cookie=1", b"s3cr3t-key")
 
 
@@ -201,7 +203,54 @@ def test_to_dict_holds_every_field_under_its_name() -> None:
         "request_id": "i",
         "forwarded_for": "f",
         "error": "why",
+        "comparison": None,
+        "not_compared": None,
+        "compared_status": None,
+        "differences": None,
+        "differences_truncated": None,
     }
+
+
+def test_a_comparison_is_spelled_out() -> None:
+    record = shadow(
+        compared_status=200,
+        comparison=Comparison(
+            Verdict.DIFFERS,
+            NotCompared.BODY_INCOMPLETE,
+            (
+                Difference("status", Kind.VALUE, "200", "503"),
+                Difference("json.a[0]", Kind.ONLY_SHADOW, None, '"x"', count=3, noise="why"),
+            ),
+            truncated=True,
+        ),
+    )
+
+    told = {name: value for name, value in record.to_dict().items() if name in COMPARISON}
+
+    assert json.loads(FORMATS["json"](record)) == record.to_dict()
+    assert told == {
+        "comparison": "differs",
+        "not_compared": "body_incomplete",
+        "compared_status": 200,
+        "differences": [
+            {"path": "status", "kind": "value", "primary": "200", "shadow": "503", "count": 1, "noise": None},
+            {
+                "path": "json.a[0]",
+                "kind": "only_shadow",
+                "primary": None,
+                "shadow": '"x"',
+                "count": 3,
+                "noise": "why",
+            },
+        ],
+        "differences_truncated": True,
+    }
+
+
+def test_an_equal_answer_has_no_differences() -> None:
+    told = shadow(comparison=Comparison(Verdict.EQUAL)).to_dict()
+
+    assert [told[name] for name in COMPARISON] == ["equal", None, None, [], False]
 
 
 def test_absent_values_are_none_and_both_copies_have_the_same_names() -> None:

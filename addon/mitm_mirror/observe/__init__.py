@@ -1,9 +1,11 @@
-"""Outcomes -> counts and logs. Record functions are pure; `LogWriter` does the I/O.
+"""Outcomes and answers -> counts, logs, comparisons. All is pure but `LogWriter`, which does the I/O.
 
 `Ledger`        the closed accounting: each mirror pair ends exactly once
 `AccessRecord`  what the log says about one copy
 `FORMATS`       record -> line
 `LogWriter`     line -> file
+`compare`       two answers -> `Comparison`
+`noise`         third copies -> which differences are noise
 """
 
 from mitm_mirror.observe.formats import FORMATS

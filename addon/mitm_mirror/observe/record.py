@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
+from mitm_mirror.observe.compare import Comparison, Difference
 from mitm_mirror.observe.escape import drop_userinfo, readable
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.authority import bracketed
 from mitm_mirror.routing.request import HeaderFields
 from mitm_mirror.text import decode, encode
 
-JsonValue = str | int | float | None
+JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
 _CLUSTER = re.compile(r"outbound\|(\d+)\|([^|]*)\|(.*)", re.DOTALL)
 
@@ -136,6 +137,10 @@ class AccessRecord:
     """Which load of the rules decided, from 1; 0 for none."""
     outcome: Outcome | PrimaryOutcome
     error: str = ""
+    comparison: Comparison | None = None
+    """What its answer differs in from the primary's; None on the primary, and where nobody compared."""
+    compared_status: int = 0
+    """The primary's status that it was compared with; 0 where it was not."""
     headers: PickedHeaders = PickedHeaders()
 
     def __post_init__(self) -> None:
@@ -201,12 +206,34 @@ class AccessRecord:
             "request_id": _text(self.headers.request_id),
             "forwarded_for": _text(self.headers.forwarded_for),
             "error": _text(self.error),
+            **self._comparison(),
+        }
+
+    def _comparison(self) -> dict[str, JsonValue]:
+        comparison = self.comparison
+        return {
+            "comparison": comparison.verdict.value if comparison else None,
+            "not_compared": (comparison.reason or None) if comparison else None,
+            "compared_status": self.compared_status or None,
+            "differences": [_difference(item) for item in comparison.differences] if comparison else None,
+            "differences_truncated": comparison.truncated if comparison else None,
         }
 
 
 def format_start_time(seconds: float) -> str:
     """`2026-11-22T15:33:30.123Z`, as Envoy's START_TIME."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _difference(difference: Difference) -> JsonValue:
+    return {
+        "path": difference.path,
+        "kind": difference.kind.value,
+        "primary": difference.primary,
+        "shadow": difference.shadow,
+        "count": difference.count,
+        "noise": difference.noise or None,
+    }
 
 
 def _text(value: str) -> str | None:

@@ -249,7 +249,11 @@ def test_an_answer_to_head_has_a_coding_and_no_body() -> None:
             id="half a body",
         ),
         pytest.param(
-            Response(200, complete=False), Response(404), Verdict.DIFFERS, "", id="half a body, other status"
+            Response(200, complete=False),
+            Response(404),
+            Verdict.DIFFERS,
+            "body_incomplete",
+            id="half a body, other status",
         ),
         pytest.param(
             Response(200, body=b"a" * 1001),

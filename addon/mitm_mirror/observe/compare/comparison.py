@@ -65,7 +65,7 @@ class Comparison:
 
     verdict: Verdict
     reason: str = ""
-    """A `NotCompared`, where the verdict is NOT_COMPARED; else empty."""
+    """A `NotCompared`; where the verdict is DIFFERS, it says why the bodies were not compared too."""
     differences: tuple[Difference, ...] = ()
     """Noise included: an answer that differs in noise only is EQUAL."""
     truncated: bool = False
@@ -78,16 +78,16 @@ def not_compared(reason: NotCompared) -> Comparison:
 
 
 def conclude(
-    differences: Sequence[Difference], *, truncated: bool, unless_differs: NotCompared | None = None
+    differences: Sequence[Difference], *, truncated: bool, doubt: NotCompared | None = None
 ) -> Comparison:
-    """The verdict of `differences`. Without one that is no noise: `unless_differs`, or else EQUAL.
+    """The verdict of `differences`. Without one that is no noise: NOT_COMPARED because of `doubt`, or EQUAL.
 
     Cut-off differences count as differences: nobody has looked whether they are noise.
     """
     if truncated or any(not difference.noise for difference in differences):
-        return Comparison(Verdict.DIFFERS, "", tuple(differences), truncated)
-    if unless_differs is not None:
-        return Comparison(Verdict.NOT_COMPARED, unless_differs, tuple(differences))
+        return Comparison(Verdict.DIFFERS, doubt or "", tuple(differences), truncated)
+    if doubt is not None:
+        return Comparison(Verdict.NOT_COMPARED, doubt, tuple(differences))
     return Comparison(Verdict.EQUAL, "", tuple(differences))
 
 

@@ -70,7 +70,7 @@ def compare_responses(
         primary.trailers, shadow.trailers, found, hosts=hosts, ignored=frozenset(), source="trailer"
     )
     doubt = _compare_body(primary, shadow, settings, found, hosts)
-    return conclude(found.differences, truncated=found.truncated, unless_differs=doubt)
+    return conclude(found.differences, truncated=found.truncated, doubt=doubt)
 
 
 def _compare_body(
