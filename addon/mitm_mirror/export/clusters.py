@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from mitm_mirror.routing.destinations import PortTargets, ResolvedDestination
+from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.hosts import is_address
+from mitm_mirror.routing.port_targets import PortTargets
 
 PASS_THROUGH = "PassthroughCluster"  # noqa: S105 - a cluster, no password
 """Istio's name for the cluster of requests that no rule is about."""

@@ -11,6 +11,7 @@ from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.fault import ABORT_BODY, Fault
 from mitm_mirror.routing.local_reply import local_reply
 from mitm_mirror.routing.mirror import Mirrors
+from mitm_mirror.routing.port_targets import Balance
 from mitm_mirror.routing.redirect import Redirect
 from mitm_mirror.routing.rewrite import PathRewrite
 from mitm_mirror.routing.view import RequestView
@@ -21,7 +22,12 @@ class Action(Protocol):
     """What a route does with a request that matched it."""
 
     def decide(
-        self, view: RequestView, rule: RuleRef, prefix_length: int | None, draw: Callable[[], float]
+        self,
+        view: RequestView,
+        rule: RuleRef,
+        prefix_length: int | None,
+        draw: Callable[[], float],
+        balance: Balance,
     ) -> Decision:
         """`prefix_length` is the part of the path that matched, None for all of it."""
         ...
@@ -49,7 +55,12 @@ class ForwardAction:
     cors: Cors | None = None
 
     def decide(
-        self, view: RequestView, rule: RuleRef, prefix_length: int | None, draw: Callable[[], float]
+        self,
+        view: RequestView,
+        rule: RuleRef,
+        prefix_length: int | None,
+        draw: Callable[[], float],
+        balance: Balance,
     ) -> Decision:
         """A Forward; or an answer without any mirror, for the first of these that holds: the fault
         aborts the request, it is a preflight, the destination has no endpoint (503).
@@ -82,7 +93,7 @@ class ForwardAction:
             if stamp is not None:
                 # Behind the router on the way back: what the rules say of these headers is overwritten.
                 response_headers += (stamp,)
-        target, on_response = chosen.destination.choose_for(view, draw)
+        target, on_response = chosen.destination.choose_for(view, draw, balance)
         if target is None:
             cluster = chosen.destination.cluster(head.port)
             # Envoy's text for a cluster without a healthy host.
@@ -114,7 +125,8 @@ class RedirectAction:
         view: RequestView,
         rule: RuleRef,
         prefix_length: int | None,
-        draw: Callable[[], float],  # noqa: ARG002 - the protocol's, nothing is chosen here
+        draw: Callable[[], float],  # noqa: ARG002 - this and the next are the protocol's, nothing is chosen here
+        balance: Balance,  # noqa: ARG002
     ) -> Decision:
         """The redirect, with the response operations applied to it."""
         location = self.redirect.location(view.head, prefix_length)
@@ -135,8 +147,9 @@ class DirectResponseAction:
         self,
         view: RequestView,
         rule: RuleRef,
-        prefix_length: int | None,  # noqa: ARG002 - this and the next are the protocol's, the answer is fixed
+        prefix_length: int | None,  # noqa: ARG002 - the protocol's as the next two, the answer is fixed
         draw: Callable[[], float],  # noqa: ARG002
+        balance: Balance,  # noqa: ARG002
     ) -> Decision:
         """The response, with the response operations applied to it."""
         reply = local_reply(view, self.status, self.body, (self.response_headers,))

@@ -44,7 +44,8 @@ def compile_table(
     # Full names before short ones: a host that a rule spells out is never somebody else's short name.
     full = [(host, virtual_host) for virtual_host in virtual_hosts for host in virtual_host.hosts]
     derived = [(name, virtual_host) for host, virtual_host in full for name in short_names(host)]
-    return RouteTable(tuple(virtual_hosts), (*full, *written_short, *derived)), (*resolver.issues, *issues)
+    answered_for = (*full, *written_short, *derived)
+    return RouteTable(tuple(virtual_hosts), answered_for, resolver.clusters), (*resolver.issues, *issues)
 
 
 class _Claims:

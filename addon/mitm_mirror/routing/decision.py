@@ -11,7 +11,7 @@ from mitm_mirror.routing.request import HeaderFields
 from mitm_mirror.upstream_tls import UpstreamTls
 
 AnswerReason = Literal[
-    "redirect", "direct_response", "no_route", "no_endpoint", "fault_abort", "cors_preflight"
+    "redirect", "direct_response", "no_route", "no_endpoint", "fault_abort", "cors_preflight", "overflow"
 ]
 
 
@@ -66,6 +66,8 @@ class Target:
     """Of the whole cluster; None where nothing is limited."""
     outlier: OutlierPolicy | None = None
     """None where errors eject no endpoint."""
+    is_tracked: bool = False
+    """Whether its requests are counted while they are in flight, see `ClusterStates.enter`."""
 
     @property
     def cluster(self) -> str:

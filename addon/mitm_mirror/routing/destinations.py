@@ -4,16 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mitm_mirror.resources.destination_rule import TLSmode
+from mitm_mirror.resources.destination_rule import ConsistentHashLB, TLSmode
 from mitm_mirror.resources.issue import Severity
 from mitm_mirror.resources.resource import FieldPath, Resource, Resources
 from mitm_mirror.resources.virtual_service import Destination, VirtualService
 from mitm_mirror.routing.decision import Endpoint, HeaderOperations, Target
-from mitm_mirror.routing.hash_policy import HashPolicy, compile_hash_policy
+from mitm_mirror.routing.hash_policy import compile_hash_policy
 from mitm_mirror.routing.hash_ring import DEFAULT_NODES, HashRing
 from mitm_mirror.routing.hosts import HostIndex, host_key, qualify_host
+from mitm_mirror.routing.load_balancer import LoadBalancer, compile_load_balancer
 from mitm_mirror.routing.outlier import compile_outlier_policy
 from mitm_mirror.routing.pool_limits import compile_pool_limits
+from mitm_mirror.routing.port_targets import Balance, PortTargets, Sticky
 from mitm_mirror.routing.services import Service, build_services, is_subset, port_scheme
 from mitm_mirror.routing.traffic_policy import (
     HostRules,
@@ -27,24 +29,6 @@ from mitm_mirror.routing.view import RequestView
 from mitm_mirror.routing.weights import Weighted
 from mitm_mirror.text import encode
 from mitm_mirror.upstream_tls import UpstreamTls
-
-
-@dataclass(frozen=True, slots=True)
-class PortTargets:
-    """What one port of a destination leads to: at least one target."""
-
-    cluster: str
-    targets: Weighted[Target]
-    sticky: "Sticky | None" = None
-    """Where a DestinationRule asks for `consistentHash`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sticky:
-    """Endpoints chosen by something of the request."""
-
-    policy: HashPolicy
-    ring: HashRing[Target]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +49,23 @@ class ResolvedDestination:
         return None if found is None else found.targets.choose(draw)
 
     def choose_for(
-        self, view: RequestView, draw: Callable[[], float]
+        self, view: RequestView, draw: Callable[[], float], balance: Balance
     ) -> tuple[Target | None, HeaderOperations | None]:
-        """(the endpoint of a request, what to do to its response's headers).
+        """(the endpoint of a request, what to do to its response's headers); None where all are ejected.
 
         For primaries: a mirror's endpoint is chosen by chance, since Istio gives mirrors no hash policy
         (route.go, hashForVirtualService).
         """
-        client_port = view.head.port
-        found = self.by_port.get(client_port if self.port is None else self.port)
-        if found is None or found.sticky is None:
-            return self.choose(client_port, draw), None
-        key, set_cookie = found.sticky.policy(view, draw)
-        operations = HeaderOperations(add=((b"Set-Cookie", set_cookie),)) if set_cookie else None
-        return found.targets.choose(draw) if key is None else found.sticky.ring.find(key), operations
+        found = self.by_port.get(view.head.port if self.port is None else self.port)
+        if found is None:
+            return None, None
+        key, operations = None, None
+        if found.sticky is not None:
+            key, set_cookie = found.sticky.policy(view, draw)
+            if set_cookie:
+                operations = HeaderOperations(add=((b"Set-Cookie", set_cookie),))
+        target = found.targets.items[0] if found.is_settled else balance.choose(found, key, draw)
+        return target, operations
 
     def cluster(self, client_port: int) -> str:
         """The name that Istio gives it: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
@@ -102,6 +89,12 @@ class DestinationResolver:
         self._rules = HostIndex(rules_by_host(resources.destination_rules).items())
         # Thousands of routes name the same few destinations.
         self._resolutions: dict[tuple[str, str, str, int | None], _Resolution] = {}
+
+    @property
+    def clusters(self) -> dict[str, PortTargets]:
+        """All that was resolved and leads somewhere, by the cluster's name."""
+        found = (resolution.destination.by_port.values() for resolution in self._resolutions.values())
+        return {targets.cluster: targets for by_port in found for targets in by_port}
 
     def resolve(
         self, resource: Resource[VirtualService], path: FieldPath, destination: Destination, effect: str
@@ -170,36 +163,35 @@ _EVERYTHING = HostSubset({}, None)
 def _port_targets(
     host: str, service: Service, subset: str, part: HostSubset, policy: SourcedPolicy | None, number: int
 ) -> PortTargets | None:
-    targets: list[Target] = []
+    endpoints: list[Endpoint] = []
     weights: list[int] = []
     tls_policy = _tls_policy(policy, part.policy, number)
-    pool = find_setting(policy, part.policy, number, lambda found: found.connection_pool)
-    detection = find_setting(policy, part.policy, number, lambda found: found.outlier_detection)
-    limits = None if pool is None else compile_pool_limits(pool[0])
-    outlier = None if detection is None else compile_outlier_policy(detection[0])
     for service_part in service.parts:
         port = next((port for port in service_part.ports if port.number == number), None)
         for workload in service_part.workloads if port is not None else ():
             if port is not None and is_subset(part.labels, workload.labels):
                 scheme, tls = (port_scheme(port), None) if tls_policy is None else tls_policy
-                endpoint = Endpoint(workload.address, workload.port(port), scheme, tls)
-                targets.append(Target(host, subset, number, endpoint, limits, outlier))
+                endpoints.append(Endpoint(workload.address, workload.port(port), scheme, tls))
                 weights.append(workload.weight)
-    if not targets:
+    if not endpoints:
         return None
-    sticky = _sticky(policy, part.policy, number, targets, weights)
-    return PortTargets(targets[0].cluster, Weighted(targets, weights), sticky)
+    pool = find_setting(policy, part.policy, number, lambda found: found.connection_pool)
+    detection = find_setting(policy, part.policy, number, lambda found: found.outlier_detection)
+    setting = find_setting(policy, part.policy, number, lambda found: found.load_balancer)
+    balancing = None if setting is None else setting[0]
+    limits = None if pool is None else compile_pool_limits(pool[0])
+    outlier = None if detection is None else compile_outlier_policy(detection[0])
+    balancer = compile_load_balancer(balancing)
+    counts = len(endpoints) > 1 and balancer is LoadBalancer.LEAST_REQUEST
+    is_tracked = counts or limits is not None or outlier is not None
+    targets = [Target(host, subset, number, endpoint, limits, outlier, is_tracked) for endpoint in endpoints]
+    sticky = None if balancing is None else _sticky(balancing.consistent_hash, targets, weights)
+    return PortTargets(targets[0].cluster, Weighted(targets, weights), sticky, balancer, limits, outlier)
 
 
 def _sticky(
-    rule: SourcedPolicy | None,
-    subset: SourcedPolicy | None,
-    port: int,
-    targets: Sequence[Target],
-    weights: Sequence[int],
+    spec: ConsistentHashLB | None, targets: Sequence[Target], weights: Sequence[int]
 ) -> Sticky | None:
-    found = find_setting(rule, subset, port, lambda policy: policy.load_balancer)
-    spec = found[0].consistent_hash if found is not None else None
     policy = compile_hash_policy(spec) if spec is not None else None
     if spec is None or policy is None:
         return None

@@ -26,6 +26,7 @@ from mitm_mirror.routing.hosts import host_key
 from mitm_mirror.routing.matchers import Match
 from mitm_mirror.routing.mirror import ALL, Mirrors
 from mitm_mirror.routing.mismatch import describe_conditions, explain_mismatch
+from mitm_mirror.routing.port_targets import BY_WEIGHT
 from mitm_mirror.routing.printable import quoted
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.table import IdleRoute, Route, RouteTable, VirtualHost
@@ -65,7 +66,7 @@ def explain(table: RouteTable, head: RequestHead) -> Explanation:
                 for chosen, weight in zip(items, weights, strict=True)
             ),
         )
-    decision = action.decide(view, route.rule, match.prefix_length, _first)
+    decision = action.decide(view, route.rule, match.prefix_length, _first, BY_WEIGHT)
     assert isinstance(decision, Answer)  # the other actions answer by themselves
     return replace(explained, answer=decision)
 
@@ -137,7 +138,7 @@ def _alternative(
     # A cookie that is drawn for this one decision would say nothing about the next.
     by_chance = replace(chosen, destination=_without_hash(chosen.destination))
     single = replace(action, destinations=Weighted((by_chance,), (1,)), fault=None)
-    decision = single.decide(view, rule, match.prefix_length, _first)
+    decision = single.decide(view, rule, match.prefix_length, _first, BY_WEIGHT)
     assert isinstance(decision, Forward | Answer)  # a route that matched never passes a request through
     mirrors: tuple[ExplainedMirror, ...] = ()
     if isinstance(decision, Forward) and action.mirrors is not None:

@@ -2,7 +2,7 @@
 
 import struct
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
@@ -46,12 +46,19 @@ class HashRing(Generic[Item]):
         self._positions = [position for position, _ in ring]
         self._items = [item for _, item in ring]
 
-    def find(self, key: bytes) -> Item:
-        """The item of a key."""
+    def find(self, key: bytes, usable: Callable[[Item], bool] | None = None) -> Item:
+        """The item of a key. Of those that are `usable` the next on the ring, so that only the keys of
+        the others move; where none is, as if all were."""
         # Not Python's hash(), which differs from process to process.
         position = int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
         index = bisect_left(self._positions, position)
-        return self._items[index if index < len(self._items) else 0]
+        count = len(self._items)
+        if usable is not None:
+            for step in range(count):
+                item = self._items[(index + step) % count]
+                if usable(item):
+                    return item
+        return self._items[index if index < count else 0]
 
 
 def _positions(name: bytes, count: int) -> list[int]:

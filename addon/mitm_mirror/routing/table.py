@@ -1,6 +1,6 @@
 """The compiled rules: from a request's head to a decision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, HTTPRoute
@@ -10,6 +10,7 @@ from mitm_mirror.routing.describe import describe_action, describe_match
 from mitm_mirror.routing.hosts import HostIndex, host_key
 from mitm_mirror.routing.local_reply import is_grpc, local_reply
 from mitm_mirror.routing.matchers import Match, UnmetMatch
+from mitm_mirror.routing.port_targets import BY_WEIGHT, Balance, PortTargets
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.view import RequestView
 
@@ -70,7 +71,7 @@ class VirtualHost:
         """The ports that the routes are for, ascending; None where one is for any port."""
         return None if self._ports is None else tuple(sorted(self._ports))
 
-    def decide(self, head: RequestHead, draw: Callable[[], float]) -> Decision:
+    def decide(self, head: RequestHead, draw: Callable[[], float], balance: Balance) -> Decision:
         """What the first route that matches decides.
 
         Without any route for the client's port Istio builds no virtual host at all, so the request
@@ -87,7 +88,7 @@ class VirtualHost:
                 if not condition(view):
                     break
             else:
-                return route.action.decide(view, route.rule, match.prefix_length, draw)
+                return route.action.decide(view, route.rule, match.prefix_length, draw, balance)
         if is_grpc(view):
             status, headers, _ = local_reply(view, 404, b"", ())
             return replace(self._no_route, status=status, headers=headers)
@@ -97,12 +98,17 @@ class VirtualHost:
 class RouteTable:
     """All compiled rules. Immutable: a reload makes a new one."""
 
-    __slots__ = ("_index", "_virtual_hosts", "hosts")
+    __slots__ = ("_index", "_virtual_hosts", "clusters", "hosts")
 
     def __init__(
-        self, virtual_hosts: tuple[VirtualHost, ...], hosts: tuple[tuple[str, VirtualHost], ...]
+        self,
+        virtual_hosts: tuple[VirtualHost, ...],
+        hosts: tuple[tuple[str, VirtualHost], ...],
+        clusters: Mapping[str, PortTargets],
     ) -> None:
         """`hosts` are all (host, its rules), short names included; of two for one host the first wins."""
+        self.clusters = clusters
+        """All destinations that lead somewhere, by the cluster's name."""
         self._virtual_hosts = virtual_hosts
         self.hosts: dict[str, VirtualHost] = {}
         """All hosts that are answered for, wildcards and short names included, and their rules."""
@@ -129,13 +135,15 @@ class RouteTable:
         """The rules by host, short names included."""
         return self._index
 
-    def decide(self, head: RequestHead, draw: Callable[[], float]) -> Decision:
+    def decide(self, head: RequestHead, draw: Callable[[], float], balance: Balance = BY_WEIGHT) -> Decision:
         """What the rules say about one request. `draw` gives a number in [0, 1), a new one each time.
+
+        `balance` chooses the primary's endpoint, where there are several.
 
         Only the best host's rules are asked: an exact host, else the longest wildcard, else `*`.
         """
         virtual_host = self._index.find(host_key(head.authority))
-        return _PASS_THROUGH if virtual_host is None else virtual_host.decide(head, draw)
+        return _PASS_THROUGH if virtual_host is None else virtual_host.decide(head, draw, balance)
 
     def describe(self) -> str:
         """The rules as they were understood, for people: hosts, routes, destinations, endpoints, mirrors."""
