@@ -810,3 +810,209 @@ async def test_a_cookie_for_the_endpoint_reaches_the_client(tmp_path: Path) -> N
     assert own == "own=1"
     assert ours.startswith('user="')
     assert ours.endswith('"; Max-Age=60; HttpOnly')
+
+
+POOL = "connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}"
+OUTLIER = "outlierDetection: {consecutive5xxErrors: 2, maxEjectionPercent: 100}"
+
+
+@contextlib.asynccontextmanager
+async def running_with_policy(tmp_path: Path, policy: str, **options: object) -> AsyncIterator[Bench]:
+    async with running(tmp_path, **options) as bench:
+        place = "  host: httpbin\n"
+        bench.rules.write_text(RULES.replace(place, f"{place}  trafficPolicy: {{{policy}}}\n"))
+        bench.context.master.commands.call("mirror.reload")
+        yield bench
+
+
+def in_flight(bench: Bench) -> tuple[int, int]:
+    """(requests on their way, requests that wait) of the only cluster."""
+    (state,) = bench.addon.attempts.states
+    return state.active, state.waiting
+
+
+async def answer(bench: Bench, flow: http.HTTPFlow, status: int) -> None:
+    flow.response = http.Response.make(status)
+    await bench.cycle(flow, "responseheaders", "response")
+
+
+@in_loop
+async def test_a_request_above_a_limit_is_answered_and_not_mirrored(tmp_path: Path) -> None:
+    async with running_with_policy(tmp_path, "connectionPool: {http: {http2MaxRequests: 1}}") as bench:
+        first, second, third = make_flow(), make_flow(), make_flow()
+        await bench.cycle(first, "requestheaders", "request")
+        await bench.cycle(second, "requestheaders", "request", "responseheaders", "response")
+        await answer(bench, first, 200)
+        await bench.cycle(third, "requestheaders", "request")
+
+        assert second.response is not None
+        assert second.response.status_code == 503
+        assert second.response.headers["x-envoy-overloaded"] == "true"
+        assert second.response.headers["x-rule"] == "1"
+        assert second.response.content is not None
+        assert second.response.content.endswith(b"reset reason: overflow")
+        assert [record["outcome"] for record in bench.records()] == ["overflow", "ok"]
+        assert in_flight(bench) == (1, 0)
+        snapshot = bench.addon.ledger.snapshot()
+        assert (snapshot.forwarded, snapshot.answered) == (2, {"overflow": 1})
+        assert len(bench.pool.submitted) == 2
+
+
+@in_loop
+async def test_a_streamed_request_above_a_limit_connects_nowhere(tmp_path: Path) -> None:
+    async with running_with_policy(tmp_path, "connectionPool: {http: {http2MaxRequests: 1}}") as bench:
+        await bench.cycle(make_flow(), "requestheaders", "request")
+        flow = make_flow(method="POST", body=b"x")
+        flow.request.stream = True
+        await bench.cycle(flow, "requestheaders")
+
+        assert flow.request.data.host == UNANSWERABLE_HOST
+
+
+def error(text: str) -> Callable[[http.HTTPFlow], None]:
+    def fail(flow: http.HTTPFlow) -> None:
+        flow.response = None
+        flow.error = mitm_flow.Error(text)
+
+    return fail
+
+
+def leave(flow: http.HTTPFlow) -> None:
+    flow.client_conn.state = connection.ConnectionState.CLOSED
+    error("Client disconnected.")(flow)
+
+
+ENDS = {
+    "answer": (
+        lambda flow: setattr(flow, "response", http.Response.make(500)),
+        ("responseheaders", "response"),
+    ),
+    "addon's answer": (
+        lambda flow: setattr(flow, "response", http.Response.make(500)),
+        ("request", "response"),
+    ),
+    "error": (error("connection refused"), ("error",)),
+    "killed": (error(mitm_flow.Error.KILLED_MESSAGE), ("error",)),
+    "client gone": (leave, ("error",)),
+    "response, then error": (
+        lambda flow: setattr(flow, "response", http.Response.make(500)),
+        ("responseheaders", "response", "error"),
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("reload", [False, True], ids=["", "reloaded meanwhile"])
+def test_each_way_to_end_makes_room_once(tmp_path: Path, end: str, reload: bool) -> None:
+    change, hooks_ = ENDS[end]
+
+    async def run() -> None:
+        async with running_with_policy(tmp_path, "connectionPool: {http: {http2MaxRequests: 2}}") as bench:
+            flows = [make_flow(), make_flow()]
+            for flow in flows:
+                await bench.cycle(flow, "requestheaders", "request")
+            if reload:
+                bench.context.master.commands.call("mirror.reload")
+            assert in_flight(bench) == (2, 0)
+            change(flows[0])
+            await bench.cycle(flows[0], *hooks_)
+            assert in_flight(bench) == (1, 0)
+            bench.addon.client_disconnected(flows[0].client_conn)
+            bench.addon.client_disconnected(flows[1].client_conn)
+            assert in_flight(bench) == (0, 0)
+
+    asyncio.run(run())
+
+
+@in_loop
+async def test_a_replay_is_counted_anew(tmp_path: Path) -> None:
+    async with running_with_policy(tmp_path, "connectionPool: {http: {http2MaxRequests: 1}}") as bench:
+        flow = make_flow()
+        for _ in range(3):
+            await bench.cycle(flow, "requestheaders", "request")
+            assert in_flight(bench) == (1, 0)
+
+
+@in_loop
+async def test_a_websocket_counts_until_it_ends(tmp_path: Path) -> None:
+    async with running_with_policy(tmp_path, "connectionPool: {http: {http2MaxRequests: 1}}") as bench:
+        flow = make_flow()
+        await bench.cycle(flow, "requestheaders", "request")
+        flow.websocket = tflow.twebsocketflow().websocket
+        await answer(bench, flow, 101)
+        assert in_flight(bench) == (1, 0)
+        await bench.cycle(flow, "websocket_end")
+        assert in_flight(bench) == (0, 0)
+
+
+@in_loop
+async def test_a_request_waits_for_a_connection(tmp_path: Path) -> None:
+    async with running_with_policy(tmp_path, POOL) as bench:
+        first, second, third = make_flow(), make_flow(), make_flow()
+        await bench.cycle(first, "requestheaders", "request")
+        task = asyncio.create_task(bench.cycle(second, "requestheaders"))
+        await asyncio.sleep(0)
+        await bench.cycle(third, "requestheaders", "request", "response")
+        assert in_flight(bench) == (1, 1)
+        assert third.response is not None
+        assert third.response.status_code == 503
+
+        await answer(bench, first, 200)
+        await task
+        assert in_flight(bench) == (1, 0)
+        assert second.request.host == "127.0.0.1"
+        assert second.response is None
+
+
+@in_loop
+async def test_a_delayed_request_takes_its_place_after_its_delay(tmp_path: Path) -> None:
+    async with running_with(tmp_path, DELAY) as (bench, clock):
+        limited = "  trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}\n"
+        text = bench.rules.read_text().replace("  host: httpbin\n", f"  host: httpbin\n{limited}")
+        bench.rules.write_text(text)
+        bench.context.master.commands.call("mirror.reload")
+        early, late = make_flow(), make_flow()
+        first = await held(bench, early)
+        second = asyncio.create_task(bench.cycle(late, "requestheaders"))
+        await asyncio.sleep(0)
+        assert in_flight(bench) == (0, 0)
+        for end in clock.ends:
+            end()
+        await asyncio.gather(first, second)
+        assert in_flight(bench) == (1, 0)
+        await bench.cycle(late, "request", "response")
+
+        assert late.response is not None
+        assert late.response.status_code == 503
+        assert bench.records()[0]["delay_ms"] == 2500
+
+
+@pytest.mark.parametrize(
+    ("change", "hooks_", "ejected"),
+    [
+        pytest.param(*ENDS["answer"], True, id="500"),
+        pytest.param(*ENDS["error"], True, id="refused"),
+        pytest.param(*ENDS["addon's answer"], False, id="another addon's 500"),
+        pytest.param(*ENDS["killed"], False, id="killed"),
+        pytest.param(*ENDS["client gone"], False, id="client gone"),
+    ],
+)
+def test_what_counts_against_an_endpoint(
+    tmp_path: Path,
+    change: Callable[[http.HTTPFlow], None],
+    hooks_: tuple[str, ...],
+    ejected: bool,
+) -> None:
+    async def run() -> None:
+        async with running_with_policy(tmp_path, OUTLIER) as bench:
+            for _ in range(2):
+                flow = make_flow()
+                await bench.cycle(flow, "requestheaders", "request")
+                change(flow)
+                await bench.cycle(flow, *hooks_)
+            last = make_flow()
+            await bench.cycle(last, "requestheaders", "request")
+
+            assert (last.response is not None and last.response.content == b"no healthy upstream") is ejected
+
+    asyncio.run(run())

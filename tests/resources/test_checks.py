@@ -317,14 +317,22 @@ POLICY_PLACES = {
         "subsets: [{name: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, %s}]}}]",
 }  # fmt: skip
 POLICY_SETTINGS = {
-    "loadBalancer.simple": "loadBalancer: {simple: LEAST_REQUEST}",
+    "loadBalancer.simple": "loadBalancer: {simple: PASSTHROUGH}",
     "loadBalancer.consistentHash.maglev": "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 7}}}",
     "loadBalancer.localityLbSetting": "loadBalancer: {localityLbSetting: {enabled: true}}",
     "loadBalancer.zoneAwareLbSetting": "loadBalancer: {zoneAwareLbSetting: {enabled: true}}",
     "loadBalancer.warmup": "loadBalancer: {warmup: {duration: 1s}}",
     "loadBalancer.warmupDurationSecs": "loadBalancer: {warmupDurationSecs: 1s}",
-    "connectionPool": "connectionPool: {}",
-    "outlierDetection": "outlierDetection: {}",
+    "connectionPool.tcp.connectTimeout": "connectionPool: {tcp: {connectTimeout: 1s}}",
+    "connectionPool.tcp.tcpKeepalive": "connectionPool: {tcp: {tcpKeepalive: {probes: 1}}}",
+    "connectionPool.tcp.maxConnectionDuration": "connectionPool: {tcp: {maxConnectionDuration: 1s}}",
+    "connectionPool.tcp.idleTimeout": "connectionPool: {tcp: {idleTimeout: 1s}}",
+    "connectionPool.http.idleTimeout": "connectionPool: {http: {idleTimeout: 1s}}",
+    "connectionPool.http.maxRequestsPerConnection": "connectionPool: {http: {maxRequestsPerConnection: 1}}",
+    "connectionPool.http.maxRetries": "connectionPool: {http: {maxRetries: 1}}",
+    "connectionPool.http.h2UpgradePolicy": "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}",
+    "connectionPool.http.maxConcurrentStreams": "connectionPool: {http: {maxConcurrentStreams: 1}}",
+    "connectionPool.http.http2KeepAlive": "connectionPool: {http: {http2KeepAlive: {interval: 1s, timeout: 1s}}}",
     "tls.mode": "tls: {mode: ISTIO_MUTUAL}",
     "tls.credentialName": "tls: {mode: SIMPLE, credentialName: a}",
     "tls.caCrl": "tls: {mode: SIMPLE, caCrl: /a}",
@@ -350,9 +358,12 @@ POLICY_SETTINGS = {
         ("loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 9}}",
          ["spec.trafficPolicy.loadBalancer.consistentHash.minimumRingSize: deprecated, use ringHash"]),
         ("tls: {mode: DISABLE, insecureSkipVerify: true, caCertificates: a}", []),
+        ("connectionPool: {http: {http1MaxPendingRequests: 1}}",
+         ["spec.trafficPolicy.connectionPool.http.http1MaxPendingRequests: does nothing here without "
+          "tcp.maxConnections: no request waits"]),
     ],
     ids=["client certificate in SIMPLE", "port twice", "SIMPLE", "RANDOM", "cookie", "no key", "old ring size",
-         "fields beside DISABLE"],
+         "fields beside DISABLE", "nothing to wait for"],
 )  # fmt: skip
 def test_traffic_policies_that_are_valid(policy: str, expected: list[str]) -> None:
     spec = f"{{host: a, trafficPolicy: {{{policy}}}}}"
@@ -429,13 +440,19 @@ def test_each_row_of_the_table_warns_once(kind: str, path: str) -> None:
     assert message in {row.message for row in not_acted_on.ROWS[kind] if row.path == path}
 
 
-@pytest.mark.parametrize("simple", ["PASSTHROUGH", "LEAST_CONN", "LEAST_REQUEST", "ROUND_ROBIN"])
-def test_load_balancers_say_what_is_done_instead(simple: str) -> None:
-    policy = f"trafficPolicy: {{loadBalancer: {{simple: {simple}}}}}"
-
-    assert warnings("DestinationRule", f"{{host: a, {policy}}}") == [
-        f"spec.trafficPolicy.loadBalancer.simple: {simple} is treated as RANDOM"
-    ]
+@pytest.mark.parametrize(
+    "policy",
+    [
+        *(
+            f"loadBalancer: {{simple: {simple}}}"
+            for simple in ("UNSPECIFIED", "LEAST_CONN", "LEAST_REQUEST", "ROUND_ROBIN")
+        ),
+        "connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 1}}",
+        "outlierDetection: {consecutive5xxErrors: 1, interval: 1s, maxEjectionPercent: 100}",
+    ],
+)
+def test_policies_that_are_acted_on(policy: str) -> None:
+    assert warnings("DestinationRule", f"{{host: a, trafficPolicy: {{{policy}}}}}") == []
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ _ENVOY_WORDS: Mapping[str, tuple[str, str]] = {
     PrimaryOutcome.ADDON_ANSWER: ("-", "direct_response"),
     PrimaryOutcome.FAULT_ABORT: ("FI", "fault_filter_abort"),
     PrimaryOutcome.CORS_PREFLIGHT: ("-", "cors_response"),
+    PrimaryOutcome.OVERFLOW: ("UO", "upstream_reset_before_response_started{overflow}"),
     PrimaryOutcome.ERROR: ("UC", "upstream_reset_before_response_started{connection_termination}"),
     PrimaryOutcome.CLIENT_GONE: ("DC", "downstream_remote_disconnect"),
 }

@@ -24,7 +24,7 @@ _CLUSTER = re.compile(r"outbound\|(\d+)\|([^|]*)\|(.*)", re.DOTALL)
 
 
 class PrimaryOutcome(StrEnum):
-    """How a primary ended. The six after `OK` are `Answer.reason`: `PrimaryOutcome(answer.reason)`."""
+    """How a primary ended. The seven after `OK` are `Answer.reason`: `PrimaryOutcome(answer.reason)`."""
 
     OK = "ok"
     """Its destination answered, whatever the status."""
@@ -38,6 +38,8 @@ class PrimaryOutcome(StrEnum):
     """The route's `fault` answered it."""
     CORS_PREFLIGHT = "cors_preflight"
     """The route's `corsPolicy` answered it."""
+    OVERFLOW = "overflow"
+    """A limit of the destination's `connectionPool` turned it away: 503."""
     ADDON_ANSWER = "addon_answer"
     """Another addon of mitmproxy answered; the destination was not asked and no mirror either."""
     CONNECT_ERROR = "connect_error"

@@ -18,6 +18,7 @@ from mitm_mirror.observe.formats import FORMATS
 from mitm_mirror.observe.ledger import Ledger, render_requests, render_totals
 from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.observe.writer import LogWriter
+from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.commands import MirrorCommands
 from mitm_mirror.proxy.delays import Delays
@@ -31,12 +32,14 @@ from mitm_mirror.proxy.flows import (
 from mitm_mirror.proxy.listeners import is_own_address
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options, parse_settings
+from mitm_mirror.proxy.primary import upstream_failure
 from mitm_mirror.proxy.replay import remember_routing, request_state, restore_received
 from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
 from mitm_mirror.proxy.tail import MirrorTail
 from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
+from mitm_mirror.routing.overflow import overflow_answer
 from mitm_mirror.shadow.pool import ShadowPool
 from mitm_mirror.shadow.settings import PoolSettings
 
@@ -60,6 +63,7 @@ class MirrorAddon:
         self.rules = RuleKeeper()
         self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address)
         self.delays = Delays()
+        self.attempts = Attempts()
         self.exchanges: Exchanges = weakref.WeakKeyDictionary()
         self.addons = [MirrorCommands(self)]
         self._settings: MirrorSettings | None = None
@@ -108,31 +112,65 @@ class MirrorAddon:
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         self.exchanges.pop(flow, None)  # of the same flow before it was replayed
+        self.attempts.end(flow)
         if flow.response or flow.error:
             return None
         restore_received(flow)
         rules = self.rules.current
         head = read_head(flow)
-        decision = rules.rule_set.table.decide(head, random.random)
+        decision = rules.rule_set.table.decide(head, random.random, self.attempts.states)
         if isinstance(decision, PassThrough):
             apply_pass_through(flow)
             return None
-        self.exchanges[flow] = Exchange(head, decision, rules.generation)
-        if isinstance(decision, Forward):
-            self.ledger.count_forwarded()
-            received = request_state(flow)
-            apply_forward(flow, decision)
-            remember_routing(flow, received)
-        else:
-            self.ledger.count_answered(decision.reason)
-            if flow.request.stream or ctx.options.stream_large_bodies:
-                # Should mitmproxy stream this upload, now or half-way, it connects first, and cannot take
-                # an answer of ours any more: that connection is refused below, and the client gets a 502.
-                flow.request.data.host = UNANSWERABLE_HOST
-                flow.server_conn = connection.Server(address=None)  # and not via an upstream proxy
+        exchange = self.exchanges[flow] = Exchange(head, decision, rules.generation)
         # Held here and not in `request`: a streamed body connects in between, and mitmproxy looks after
         # this hook whether the client has left. Nothing to await is the plain path, which costs nothing.
-        return self.delays.hold(flow.client_conn.id, decision.delay_s) if decision.delay_s else None
+        if isinstance(decision, Answer):
+            self._prepare_answer(flow, decision)
+            return self.delays.hold(flow.client_conn.id, decision.delay_s) if decision.delay_s else None
+        received = request_state(flow)
+        apply_forward(flow, decision)
+        remember_routing(flow, received)
+        if decision.delay_s:
+            return self._forward_later(flow, exchange, decision)
+        return self._forward(flow, exchange, decision)
+
+    async def _forward_later(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
+        await self.delays.hold(flow.client_conn.id, forward.delay_s)
+        waits = self._forward(flow, exchange, forward)
+        if waits is not None:
+            await waits
+
+    def _forward(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> Awaitable[None] | None:
+        """Lets the request go to its endpoint, at once or when there is a connection, or turns it away."""
+        may_go = self.attempts.enter(flow, forward.target) if forward.target.is_tracked else True
+        if isinstance(may_go, bool):
+            self._go_or_overflow(flow, exchange, forward, may_go=may_go)
+            return None
+        return self._forward_when(may_go, flow, exchange, forward)
+
+    async def _forward_when(
+        self, may_go: Awaitable[bool], flow: http.HTTPFlow, exchange: Exchange, forward: Forward
+    ) -> None:
+        self._go_or_overflow(flow, exchange, forward, may_go=await may_go)
+
+    def _go_or_overflow(
+        self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, *, may_go: bool
+    ) -> None:
+        if may_go:
+            self.ledger.count_forwarded()
+            return
+        exchange.decision = overflow_answer(exchange.head, forward)
+        self._prepare_answer(flow, exchange.decision)
+
+    def _prepare_answer(self, flow: http.HTTPFlow, answer: Answer) -> None:
+        """What can be done before the request is complete; `request` then gives the answer."""
+        self.ledger.count_answered(answer.reason)
+        if flow.request.stream or ctx.options.stream_large_bodies:
+            # Should mitmproxy stream this upload, now or half-way, it connects first, and cannot take
+            # an answer of ours any more: that connection is refused below, and the client gets a 502.
+            flow.request.data.host = UNANSWERABLE_HOST
+            flow.server_conn = connection.Server(address=None)  # and not via an upstream proxy
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
@@ -147,9 +185,26 @@ class MirrorAddon:
         exchange = self.exchanges.get(flow)
         if exchange is None or flow.response is None or not isinstance(exchange.decision, Forward):
             return
+        self.attempts.answered(flow, flow.response.status_code)
         headers = flow.response.data.headers
         for operations in exchange.decision.response_headers:
             headers.fields = apply_operations(headers.fields, operations)
+
+    @guarded
+    def response(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket is None:
+            self.attempts.end(flow)
+
+    @guarded
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        self.attempts.end(flow)
+
+    @guarded
+    def error(self, flow: http.HTTPFlow) -> None:
+        failure = upstream_failure(flow)
+        if failure is not None:
+            self.attempts.failed(flow, failure)
+        self.attempts.end(flow)
 
     @guarded
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
@@ -165,10 +220,12 @@ class MirrorAddon:
     @guarded
     def client_disconnected(self, client: connection.Client) -> None:
         self.delays.release(client.id)
+        self.attempts.release(client.id)
 
     def done(self) -> None:
         self._running = False  # a script that is reloaded brings this instance back
         self.rules.stop_watching()
+        self.attempts.stop()
         pool, self.mirrors.pool = self.mirrors.pool, None
         if pool is not None and self._settings is not None:
             pool.drain(self._settings.drain_timeout_s)
@@ -189,8 +246,8 @@ class MirrorAddon:
         ctx.master.addons.add(self._tail)
         self.mirrors.pool = ShadowPool(_pool_settings(settings), self.mirrors.on_end)
         self.mirrors.pool.start()
-        self.rules.start_watching(on_loaded=self._prepare_proxy)
-        self._prepare_proxy()
+        self.rules.start_watching(on_loaded=self._use_rules)
+        self._use_rules()
 
     def _load_rules(self, settings: MirrorSettings) -> None:
         try:
@@ -210,6 +267,10 @@ class MirrorAddon:
         if settings.access_log == "-" and "console_layout" in ctx.options:
             raise ValueError("mirror_access_log: '-' would be written over the console UI, expected a file")
         return LogWriter(settings.access_log, schedule=asyncio.get_running_loop().call_soon)
+
+    def _use_rules(self) -> None:
+        self.attempts.states.adopt(self.rules.current.rule_set.table.clusters)
+        self._prepare_proxy()
 
     def _prepare_proxy(self) -> None:
         """Sets what mitmproxy needs for routing by rules, and says so."""

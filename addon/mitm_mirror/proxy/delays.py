@@ -1,4 +1,4 @@
-"""Requests that a fault holds before they go on."""
+"""Requests that are held before they go on: by a fault, or until there is a connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -39,11 +39,17 @@ class Delays:
         loop = asyncio.get_running_loop()
         over = loop.create_future()
         timer = (self._schedule or loop.call_later)(delay_s, lambda: _settle(over))
+        try:
+            await self.hold_until(client, over)
+        finally:
+            timer.cancel()
+
+    async def hold_until(self, client: str, over: "asyncio.Future[None]") -> None:
+        """Returns when `over` is done, which it also is as soon as the client has left."""
         self._held.setdefault(client, set()).add(over)
         try:
             await over
         finally:
-            timer.cancel()
             held = self._held.get(client)
             if held is not None:
                 held.discard(over)

@@ -7,6 +7,7 @@ from mitmproxy import connection, http
 from mitm_mirror.observe.record import AccessRecord, PrimaryOutcome, format_address, pick_headers
 from mitm_mirror.proxy.exchange import Exchange, StreamTap
 from mitm_mirror.routing.decision import Answer, Forward
+from mitm_mirror.routing.endpoint_state import LocalFailure
 
 _PLAIN_ERRORS = (
     "[Errno ",
@@ -77,15 +78,29 @@ def _outcome(flow: http.HTTPFlow, exchange: Exchange) -> PrimaryOutcome:
         return PrimaryOutcome.ADDON_ANSWER if exchange.answered_by_addon else PrimaryOutcome.OK
     if flow.error.msg == flow.error.KILLED_MESSAGE:
         return PrimaryOutcome.ERROR
-    # mitmproxy has one class of error for both sides; the client is gone where we cannot read from
-    # it any more, or where its request was awaited and is not complete.
-    client_reads = flow.client_conn.state & connection.ConnectionState.CAN_READ
-    if not client_reads or (flow.request.timestamp_end is None and not flow.request.stream):
+    if _is_client_gone(flow):
         return PrimaryOutcome.CLIENT_GONE
     if isinstance(exchange.decision, Answer):
         return PrimaryOutcome(exchange.decision.reason)  # which a streamed upload did not get
-    server = flow.server_conn
-    return PrimaryOutcome.ERROR if server.timestamp_tcp_setup is not None else PrimaryOutcome.CONNECT_ERROR
+    return PrimaryOutcome.ERROR if _was_connected(flow) else PrimaryOutcome.CONNECT_ERROR
+
+
+def upstream_failure(flow: http.HTTPFlow) -> LocalFailure | None:
+    """What the error of a forwarded flow says about its endpoint; None where it is not to blame."""
+    if flow.error is None or flow.error.msg == flow.error.KILLED_MESSAGE or _is_client_gone(flow):
+        return None
+    return LocalFailure.RESET if _was_connected(flow) else LocalFailure.CONNECT
+
+
+def _is_client_gone(flow: http.HTTPFlow) -> bool:
+    # mitmproxy has one class of error for both sides; the client is gone where we cannot read from
+    # it any more, or where its request was awaited and is not complete.
+    client_reads = flow.client_conn.state & connection.ConnectionState.CAN_READ
+    return not client_reads or (flow.request.timestamp_end is None and not flow.request.stream)
+
+
+def _was_connected(flow: http.HTTPFlow) -> bool:
+    return flow.server_conn.timestamp_tcp_setup is not None
 
 
 def _first_byte_ms(flow: http.HTTPFlow) -> float | None:

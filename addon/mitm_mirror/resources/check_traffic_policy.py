@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from mitm_mirror.resources.check_load_balancer import check_load_balancer
 from mitm_mirror.resources.destination_rule import (
     ClientTLSSettings,
+    ConnectionPoolSettings,
     PortTrafficPolicy,
     TLSmode,
     TrafficPolicy,
@@ -46,6 +47,16 @@ def _check_settings(policy: TrafficPolicy | PortTrafficPolicy, path: FieldPath) 
         yield from _check_tls(policy.tls, (*path, "tls"))
     if policy.load_balancer is not None:
         yield from check_load_balancer(policy.load_balancer, (*path, "loadBalancer"))
+    if policy.connection_pool is not None:
+        yield from _check_waiting(policy.connection_pool, (*path, "connectionPool"))
+
+
+def _check_waiting(pool: ConnectionPoolSettings, path: FieldPath) -> Iterator[Finding]:
+    # Envoy also lets those wait whose connection is being made; mitmproxy tells nobody when it is.
+    is_limited = pool.tcp is not None and pool.tcp.max_connections > 0
+    if pool.http is not None and pool.http.http1_max_pending_requests > 0 and not is_limited:
+        message = "does nothing here without tcp.maxConnections: no request waits"
+        yield warning((*path, "http", "http1MaxPendingRequests"), message)
 
 
 def _is_empty(policy: TrafficPolicy | PortTrafficPolicy, fields: tuple[str, ...]) -> bool:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from mitm_mirror.resources.base import attribute_name
-from mitm_mirror.resources.destination_rule import SimpleLB, TLSmode
+from mitm_mirror.resources.destination_rule import H2UpgradePolicy, SimpleLB, TLSmode
 from mitm_mirror.resources.finding import Finding, warning
 from mitm_mirror.resources.resource import FieldPath
 from mitm_mirror.resources.service_entry import Resolution
@@ -52,10 +52,7 @@ _POLICIES = tuple(
     f"{at}trafficPolicy{port}" for at in ("", "subsets.*.") for port in ("", ".portLevelSettings.*")
 )
 _POLICY_ROWS = (
-    _Row("loadBalancer.simple", "PASSTHROUGH is treated as RANDOM", _is(SimpleLB.PASSTHROUGH)),
-    _Row("loadBalancer.simple", "LEAST_CONN is treated as RANDOM", _is(SimpleLB.LEAST_CONN)),
-    _Row("loadBalancer.simple", "LEAST_REQUEST is treated as RANDOM", _is(SimpleLB.LEAST_REQUEST)),
-    _Row("loadBalancer.simple", "ROUND_ROBIN is treated as RANDOM", _is(SimpleLB.ROUND_ROBIN)),
+    _Row("loadBalancer.simple", "PASSTHROUGH is treated as LEAST_REQUEST", _is(SimpleLB.PASSTHROUGH)),
     _Row(
         "loadBalancer.consistentHash.maglev",
         "ringHash is used: which key goes where differs, and so does what moves when endpoints change",
@@ -64,8 +61,25 @@ _POLICY_ROWS = (
     _Row("loadBalancer.zoneAwareLbSetting", f"{_LATER}: endpoints have no locality here"),
     _Row("loadBalancer.warmup", f"{_LATER}: a new endpoint has its full share at once"),
     _Row("loadBalancer.warmupDurationSecs", f"{_LATER}: a new endpoint has its full share at once"),
-    _Row("connectionPool", f"{_LATER}: nothing is limited"),
-    _Row("outlierDetection", f"{_LATER}: no endpoint is ejected"),
+    *(
+        _Row(f"connectionPool.{field}", f"not acted on: {instead}")
+        for field, instead in {
+            "tcp.connectTimeout": "the operating system decides how long a connection attempt may take",
+            "tcp.tcpKeepalive": "mitmproxy's own settings hold",
+            "tcp.maxConnectionDuration": "a connection lasts as long as mitmproxy uses it",
+            "tcp.idleTimeout": "a connection is closed with its client's",
+            "http.idleTimeout": "a connection is closed with its client's",
+            "http.maxRequestsPerConnection": "a connection is closed with its client's",
+            "http.maxRetries": "the number of retries under way is not limited",
+            "http.maxConcurrentStreams": "what the endpoint allows holds",
+            "http.http2KeepAlive": "mitmproxy's option http2_ping_keepalive holds",
+        }.items()
+    ),
+    _Row(
+        "connectionPool.http.h2UpgradePolicy",
+        "not acted on: an endpoint is spoken to as its client speaks",
+        _is(H2UpgradePolicy.UPGRADE),
+    ),
     _Row(
         "tls.mode",
         "ISTIO_MUTUAL needs a mesh's certificates: treated as if there were no tls",
