@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -67,6 +68,57 @@ spec:
       weight: 20
 ---
 """
+
+# Every kind of match. The first routes each miss the request by one kind alone, so that it is asked
+# every question; the last one asks all at once, and is met.
+MATCHES = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: every-match-kind
+spec:
+  hosts:
+  - matched.example
+  http:
+  - {match: [{uri: {exact: /elsewhere}}], route: &v1 [{destination: {host: httpbin, subset: v1}}]}
+  - {match: [{uri: {prefix: /elsewhere/}}], route: *v1}
+  - {match: [{uri: {regex: '/elsewhere/([0-9]+)/.*'}}], route: *v1}
+  - {match: [{uri: {prefix: /ELSEWHERE/}, ignoreUriCase: true}], route: *v1}
+  - {match: [{scheme: {exact: https}}], route: *v1}
+  - {match: [{method: {exact: DELETE}}], route: *v1}
+  - {match: [{authority: {prefix: elsewhere}}], route: *v1}
+  - {match: [{headers: {x-user: {exact: nobody}}}], route: *v1}
+  - {match: [{headers: {user-agent: {prefix: Mozilla/}}}], route: *v1}
+  - {match: [{headers: {cookie: {regex: '^(.*?;)?(user=nobody)(;.*)?$'}}}], route: *v1}
+  - {match: [{headers: {x-absent: {}}}], route: *v1}
+  - {match: [{withoutHeaders: {x-user: {}}}], route: *v1}
+  - {match: [{queryParams: {tier: {exact: silver}}}], route: *v1}
+  - {match: [{queryParams: {id: {regex: '[a-z]+'}}}], route: *v1}
+  - {match: [{port: 9999}], route: *v1}
+  - match:
+    - uri: {regex: '/items/([0-9]+)/(detail|summary)'}
+      scheme: {exact: http}
+      method: {regex: GET|HEAD}
+      authority: {exact: 'matched.example:8080'}
+      headers:
+        x-user: {exact: tester}
+        user-agent: {prefix: bench/}
+        cookie: {regex: '^(.*?;)?(user=jane)(;.*)?$'}
+        accept: {}
+      withoutHeaders: {x-internal: {}}
+      queryParams: {tier: {exact: gold}, id: {regex: '[0-9]+'}}
+      port: 8080
+    - {uri: {prefix: /ITEMS}, ignoreUriCase: true}
+    route: [{destination: {host: httpbin, subset: v2}}]
+"""
+MATCH_LIMIT_US = 50.0
+
+# Each takes a backtracking engine longer than anybody waits, on the path or on the path with a `!` behind it.
+HOSTILE_REGEXES = (
+    "/(a+)+$", "/(a|aa)+", "/(a*)*b", "/(a|a?)+b", "/(.*a){12}", "/([a-zA-Z]+)*=", "/((a{0,30}){0,30})*!",
+)  # fmt: skip
+HOSTILE_PATH = b"/" + b"a" * 8_191
+HOSTILE_LIMIT_MS = 10.0
 
 
 class Limits:
@@ -150,8 +202,77 @@ def bench_rules(folder: Path, limits: Limits) -> None:
     limits.row("ratio, median of 50 turns", f"{ratio:.2f}", f"{DECIDE_LIMIT:g}", holds=ratio <= DECIDE_LIMIT)
 
 
-def bench_throughput(folder: Path, limits: Limits, *, turns: int, requests: int) -> None:
-    """Requests a second through plain mitmdump, and through the addon with everything mirrored."""
+def one_host_folder(folder: Path, rules: str) -> Path:
+    """Rules for one host, beside the task's own destinations."""
+    rules_folder(folder, 0)
+    (folder / "services.yaml").write_text(rules, "utf-8")
+    return folder
+
+
+def median_decision_us(table: RouteTable, head: RequestHead, *, count: int) -> float:
+    """Microseconds of the median decision about one request."""
+    durations = []
+    for _ in range(count):
+        start = time.perf_counter()
+        table.decide(head, random.random)
+        durations.append(time.perf_counter() - start)
+    return median(durations) * 1e6
+
+
+def bench_matches(folder: Path, limits: Limits) -> float:
+    """Microseconds of one decision that asks every kind of match."""
+    print("\nMatches: one request against every match kind, and hostile regular expressions")
+    table, _ = load_table(one_host_folder(folder / "matches", MATCHES))
+    head = RequestHead(
+        method="GET",
+        scheme="http",
+        authority="matched.example:8080",
+        target=b"/items/123/detail?id=42&tier=gold",
+        headers=(
+            (b"Host", b"matched.example:8080"), (b"User-Agent", b"bench/1.0"), (b"Accept", b"*/*"),
+            (b"X-User", b"tester"), (b"Cookie", b"a=b;user=jane;c=d"),
+        ),
+        port=8080,
+        client="127.0.0.1",
+    )  # fmt: skip
+    decision = table.decide(head, random.random)
+    if not isinstance(decision, Forward) or decision.target.subset != "v2":
+        raise RuntimeError(f"the request did not reach the last route: {decision}")
+    decided_us = median_decision_us(table, head, count=20_000)
+    limits.row(
+        "one decision past every match kind, median",
+        f"{decided_us:.1f} us",
+        f"{MATCH_LIMIT_US:g} us",
+        holds=decided_us < MATCH_LIMIT_US,
+    )
+    for regex in HOSTILE_REGEXES:
+        slowest_ms = max(hostile_ms(folder, regex))
+        limits.row(
+            f"{regex} on a path of 8 KB, median",
+            f"{slowest_ms:.3f} ms",
+            f"{HOSTILE_LIMIT_MS:g} ms",
+            holds=slowest_ms < HOSTILE_LIMIT_MS,
+        )
+    return decided_us
+
+
+def hostile_ms(folder: Path, regex: str) -> list[float]:
+    """Milliseconds of the median decision about the hostile path, and about one that ends otherwise."""
+    document = DOCUMENT.format(number=0).replace("/items/[0-9]+", f"'{regex}'")
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        table, _ = load_table(one_host_folder(Path(name) / "rules", document))
+    return [
+        median_decision_us(table, replace(request_heads(1)[0], target=path), count=50) / 1000
+        for path in (HOSTILE_PATH, HOSTILE_PATH + b"!")
+    ]
+
+
+def bench_throughput(folder: Path, limits: Limits, *, turns: int, requests: int) -> float:
+    """Requests a second through plain mitmdump, and through the addon with everything mirrored.
+
+    Returns the microseconds of CPU that a request costs plain mitmdump, which other programs on the
+    machine disturb less than they do its throughput.
+    """
     print(
         f"\nThroughput: {turns} turns of {requests} requests at concurrency 32, plain and with 100 % mirrored"
     )
@@ -167,8 +288,11 @@ def bench_throughput(folder: Path, limits: Limits, *, turns: int, requests: int)
             ) as addon,
         ):
             results: list[tuple[float, float, float, float]] = []
+            plain_us: list[float] = []
             for turn in range(turns + 1):
+                before_s = plain.cpu_s
                 plain_rate, plain_ms = measure(plain, requests)
+                plain_us.append((plain.cpu_s - before_s) / requests * 1e6)
                 addon_rate, addon_ms = measure(addon, requests)
                 # The mirror's rest must not run into the next turn.
                 v2.wait_for_count(requests * (turn + 1))
@@ -187,6 +311,8 @@ def bench_throughput(folder: Path, limits: Limits, *, turns: int, requests: int)
     expected = requests * (turns + 1)
     complete = totals == {"shadows": expected, "ok": expected, "pending": 0}
     limits.row("shadows that v2 answered", str(totals.get("ok", 0)), f"all {expected}", holds=complete)
+    limits.row("CPU of a request, plain, median", f"{median(plain_us[1:]):.0f} us")
+    return median(plain_us[1:])
 
 
 def measure(proxy: Mitmdump, requests: int) -> tuple[float, float]:
@@ -208,15 +334,20 @@ def main() -> int:
     parser.add_argument(
         "--requests", type=int, default=2_000, help="requests a turn and proxy (default: 2000)"
     )
-    parser.add_argument("--only", choices=["rules", "throughput"], help="one part only")
+    parser.add_argument("--only", choices=["rules", "matches", "throughput"], help="one part only")
     arguments = parser.parse_args()
     limits = Limits()
     with tempfile.TemporaryDirectory(prefix="mitm-mirror-bench-") as name:
         folder = Path(name)
-        if arguments.only != "throughput":
+        parts = {arguments.only} if arguments.only else {"rules", "matches", "throughput"}
+        if "rules" in parts:
             bench_rules(folder, limits)
-        if arguments.only != "rules":
-            bench_throughput(folder, limits, turns=arguments.turns, requests=arguments.requests)
+        decided_us = bench_matches(folder, limits) if "matches" in parts else None
+        if "throughput" in parts:
+            plain_us = bench_throughput(folder, limits, turns=arguments.turns, requests=arguments.requests)
+            if decided_us is not None:
+                share = decided_us / plain_us
+                limits.row("one decision past every match kind, as a share of that", f"{share:.1%}")
     for broken in limits.broken:
         print(f"\nlimit not kept: {broken}")
     return 1 if limits.broken else 0

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest
@@ -175,6 +177,26 @@ def test_bad_regexes_say_where(spec: dict[str, object], path: tuple[str, ...]) -
         compile_match(HTTPMatchRequest.model_validate(spec))
 
     assert raised.value.path == path
+
+
+HOSTILE = b"a" * 8_000
+
+
+@pytest.mark.parametrize(
+    ("spec", "request_parts"),
+    [
+        ({"uri": {"regex": "/(a+)+"}}, {"target": b"/" + HOSTILE + b"!"}),
+        ({"authority": {"regex": "(a+)+"}}, {"authority": HOSTILE.decode() + "!"}),
+        ({"method": {"regex": "(A+)+"}}, {"method": "A" * 8_000 + "!"}),
+        ({"headers": {"x": {"regex": "(a+)+"}}}, {"headers": ((b"x", HOSTILE + b"!"),)}),
+        ({"withoutHeaders": {"x": {"regex": "(a*)*!"}}}, {"headers": ((b"x", HOSTILE + b"!"),)}),
+        ({"queryParams": {"x": {"regex": "(a+)+"}}}, {"target": b"/?x=" + HOSTILE + b"!"}),
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_no_regex_backtracks(spec: dict[str, object], request_parts: dict[str, Any]) -> None:
+    """Wherever a rule may have one: with a backtracking engine this test does not end."""
+    assert not matches(spec, **request_parts)
 
 
 def test_a_match_in_one_line() -> None:

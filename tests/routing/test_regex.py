@@ -1,6 +1,6 @@
 import pytest
 
-from mitm_mirror.routing.regex import compile_regex, full_match, replace_all
+from mitm_mirror.routing.regex import compile_regex, full_match, literal_prefix, replace_all
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,38 @@ def test_regexes_match_the_whole_value(pattern: str, value: bytes, matches: bool
 
 
 @pytest.mark.parametrize(
+    ("pattern", "prefix"),
+    [
+        pytest.param("/items/[0-9]+", b"/items/", id="up to a class"),
+        pytest.param("^/a/.*$", b"/a/", id="behind the begin of text"),
+        pytest.param("/abc", b"/abc", id="all of it"),
+        pytest.param("/abc*", b"/ab", id="before what may be absent"),
+        pytest.param("/abc?d", b"/ab", id="before what is optional"),
+        pytest.param("/abc{0,3}", b"/ab", id="before what is counted"),
+        pytest.param("/abc+", b"/ab", id="before what repeats"),
+        pytest.param(r"/a\.b", b"/a", id="up to an escape"),
+        pytest.param("(?i)/abc", b"", id="not with flags before it"),
+        pytest.param("/a|/b", b"", id="not of alternatives"),
+        pytest.param("é", b"", id="not beyond ASCII"),
+        pytest.param("", b"", id="of nothing"),
+    ],
+)
+def test_literal_prefix(pattern: str, prefix: bytes) -> None:
+    assert literal_prefix(pattern) == prefix
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        ("/a|/b", b"/b"), ("(?i)/abc", b"/ABC"), ("/abc*", b"/ab"), ("/abc?d", b"/abd"), ("/ab{0}c", b"/ac"),
+        ("^/a", b"/a"), (r"\Q/a.b\E", b"/a.b"), ("a(?i)b", b"aB"), ("/a(b|c)", b"/ac"),
+    ],
+)  # fmt: skip
+def test_no_match_is_lost_to_the_literal_prefix(pattern: str, value: bytes) -> None:
+    assert full_match(pattern)(value)
+
+
+@pytest.mark.parametrize(
     ("pattern", "message"),
     [
         pytest.param("(", "is no RE2 regular expression: missing", id="syntax"),
@@ -32,9 +64,28 @@ def test_bad_regexes_are_refused_with_a_reason(pattern: str, message: str) -> No
         compile_regex(pattern)
 
 
-def test_a_regex_meant_to_explode_takes_linear_time() -> None:
+@pytest.mark.parametrize(
+    ("pattern", "ending", "matches"),
+    [
+        pytest.param("(a*)*b", b"", False, id="star of a star"),
+        pytest.param("(a+)+", b"!", False, id="plus of a plus"),
+        pytest.param("(a|aa)+", b"!", False, id="overlapping alternatives"),
+        pytest.param("(a|a?)+b", b"", False, id="alternatives with an empty one"),
+        pytest.param("(.*a){12}", b"!", False, id="a dozen greedy dots"),
+        pytest.param("(.*a){12}", b"a", True, id="a dozen greedy dots that match"),
+        pytest.param("((a{0,30}){0,30})*!", b"!", True, id="counted repetitions that match"),
+    ],
+)
+def test_a_regex_meant_to_explode_takes_linear_time(pattern: str, ending: bytes, matches: bool) -> None:
     """With a backtracking engine this test does not end."""
-    assert not full_match("(a*)*b")(b"a" * 50_000)
+    assert full_match(pattern)(b"a" * 50_000 + ending) is matches
+
+
+def test_a_rewrite_meant_to_explode_takes_linear_time() -> None:
+    path = b"a" * 8_000
+
+    assert replace_all("(a+)+$", r"\\0")(path + b"!") == path + b"!"
+    assert replace_all("^(a|aa)+$", "x")(path) == b"x"
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,10 @@ def compile_match(spec: HTTPMatchRequest) -> Match:
     )
     for field, value in pseudo_headers:
         if value is not None:
-            condition = _header_condition(f":{field}".encode(), _value_match((field,), value))
+            condition = _header_condition(f":{field}".encode(), (field,), value)
             found.append((Check(field, "", value), condition))
     for name, value in spec.headers.items():
-        condition = _header_condition(name.lower().encode(), _value_match(("headers", name), value))
+        condition = _header_condition(name.lower().encode(), ("headers", name), value)
         found.append((Check("header", name, value), condition))
     for name, value in spec.without_headers.items():
         if not name.startswith(_CLAIMS):
@@ -181,7 +181,14 @@ def _path_condition(matches: ValueMatch) -> Condition:
     return lambda view: matches(view.path)
 
 
-def _header_condition(name: bytes, matches: ValueMatch) -> Condition:
+def _header_condition(name: bytes, path: tuple[str, ...], spec: StringMatch) -> Condition:
+    """Any line may match. What rules ask most often has a form of its own, which takes half the time."""
+    if is_presence(spec):
+        return lambda view: bool(view.header(name))
+    if spec.exact is not None:
+        expected = spec.exact.encode()
+        return lambda view: expected in view.header(name)
+    matches = compile_string(path, spec)
     return lambda view: any(map(matches, view.header(name)))
 
 
