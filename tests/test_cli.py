@@ -45,11 +45,12 @@ def test_valid_rules_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_warnings_and_notices_say_so_and_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(
-        GOOD.replace("host: a}", "host: a, exportTo: [.]}") + "---\napiVersion: v1\nkind: Service\n"
+        GOOD.replace("host: a}", "host: a, exportTo: [b]}") + "---\napiVersion: v1\nkind: Service\n"
     )
 
     rule = "DestinationRule default/a: spec.exportTo"
-    exported = f"{rule}: warning: not acted on: the rule is seen by every namespace"
+    seen = "this proxy is of namespace default (mirror_namespace)"
+    exported = f"{rule}: warning: exported to b, {seen}: not used here"
     assert check(capsys, file) == (
         0,
         [
@@ -258,6 +259,55 @@ def test_explain_prints_errors_of_rules_as_check_does(
 
     assert checked[0] == 1
     assert explain(capsys, "--rules", file, "http://a/") == checked
+
+
+def test_what_the_proxy_plays_is_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: prod}
+spec:
+  hosts: [a.test]
+  gateways: [gw]
+  exportTo: [.]
+  http:
+  - {match: [{sourceLabels: {app: web}}], directResponse: {status: 201}}
+  - {match: [{sourceLabels: {app: sleep}}], directResponse: {status: 202}}
+""")
+    played = ["--gateway", "other/gw", "--gateway", "gw", "--namespace", "prod", "--labels", "app=sleep,x=1"]
+
+    assert "passes through" in explain(capsys, "--rules", file, "http://a.test/")[1][-1]
+    lines = explain(capsys, "--rules", file, *played, "http://a.test/")[1]
+    assert (
+        "    match[0]: sourceLabels: never met, it is for app=web, this proxy's labels: app=sleep,x=1"
+        in lines
+    )
+    assert any(line.startswith("Answered 202 here") for line in lines)
+    assert [line.partition("spec.")[2] for line in check(capsys, *played, file)[1]] == [
+        (
+            "http[0].match[0].sourceLabels: notice: this match is never met: it is for app=web, "
+            "this proxy's labels: app=sleep,x=1"
+        )
+    ]
+    assert cli.main(["export", "envoy", *played, str(file)]) == 0
+    assert "status: 202" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--gateway", "a/b/c", "--gateway: 'a/b/c', expected mesh, NAME or NAMESPACE/NAME"),
+        ("--namespace", "A", "--namespace: 'A', expected a namespace such as default"),
+        ("--labels", "a", "--labels: 'a', expected NAME=VALUE, several with commas between"),
+    ],
+)
+def test_what_no_proxy_plays_exits_2(
+    option: str, value: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+
+    assert check(capsys, option, value, tmp_path) == (2, [], f"mitm-mirror check: {message}")
 
 
 def test_explain_points_to_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,9 @@ def test_with_an_error_nothing_is_served(tmp_path: Path, text: str) -> None:
 def test_issues_of_loading_and_compiling_are_in_one_order(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(ROUTE)
     (tmp_path / "b.yaml").write_text(
-        ROUTE.replace("name: a", "name: b").replace("  http:", "  exportTo: [x]\n  http:")
+        ROUTE.replace("name: a", "name: b").replace(
+            "  http:", "  tcp: [{route: [{destination: {host: a}}]}]\n  http:"
+        )
     )
 
     places = [(Path(issue.file).name, issue.line) for issue in load_rule_set([str(tmp_path)]).issues]

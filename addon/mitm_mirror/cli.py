@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "Exit status: 0 valid (warnings allowed), 1 errors, 2 usage.",
     )
     check.add_argument("paths", nargs="+", metavar="PATH", help="file, folder (its *.yaml and *.yml) or glob")
+    _add_vantage(check)
     explain = commands.add_parser(
         "explain",
         help="say what rules do with a request, and why",
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--client", default="", metavar="ADDRESS", help="the client's, for mitm-mirror/sample-by: client"
     )
+    _add_vantage(explain)
     export = commands.add_parser("export", help="translate rules for another proxy")
     targets = export.add_subparsers(dest="target", required=True, metavar="PROXY")
     envoy = targets.add_parser(
@@ -94,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SUFFIX",
         help="as the option mirror_host_suffix; write --host-suffix= to leave the shadows' Host as it is",
     )
+    _add_vantage(envoy)
     commands.add_parser(
         "addon",
         help="print the path of the script for mitmdump -s",
@@ -110,11 +113,11 @@ def _run(arguments: argparse.Namespace) -> int:
         return _explain(arguments)
     if arguments.command == "export":
         return _export_envoy(arguments)
-    return _check(arguments.paths)
+    return _check(arguments)
 
 
-def _check(paths: Sequence[str]) -> int:
-    rule_set = _load("check", paths)
+def _check(arguments: argparse.Namespace) -> int:
+    rule_set = _load(arguments, arguments.paths)
     if rule_set is None:
         return EXIT_USAGE
     _print_issues(rule_set)
@@ -134,7 +137,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"mitm-mirror explain: {error}", file=sys.stderr)
         return EXIT_USAGE
-    rule_set = _load("explain", arguments.rules or [default_rules()])
+    rule_set = _load(arguments, arguments.rules or [default_rules()])
     if rule_set is None:
         return EXIT_USAGE
     if rule_set.errors:
@@ -146,21 +149,46 @@ def _explain(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _load(command: str, paths: Sequence[str], *, host_suffix: str = "-shadow") -> "RuleSet | None":
-    """The rules, errors included; None, with a message, where a path names nothing."""
+def _add_vantage(parser: argparse.ArgumentParser) -> None:
+    """The options mirror_gateways, mirror_namespace and mirror_labels."""
+    parser.add_argument(
+        "--gateway",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="gateway that the proxy plays: NAME or NAMESPACE/NAME; several times for several; default: mesh",
+    )
+    parser.add_argument("--namespace", default="default", help="the proxy's own (default: %(default)s)")
+    parser.add_argument(
+        "--labels", default="", metavar="NAME=VALUE,...", help="the proxy's own; default: none"
+    )
+
+
+def _load(
+    arguments: argparse.Namespace, paths: Sequence[str], *, host_suffix: str = "-shadow"
+) -> "RuleSet | None":
+    """The rules, errors included; None, with a message, where a path or an option is none."""
     # Imported here: the other commands answer without the models' half a tenth of a second.
     from mitm_mirror.resources.files import find_files
     from mitm_mirror.resources.issue import Severity
+    from mitm_mirror.routing.vantage import VantageError, parse_vantage
     from mitm_mirror.rule_set import load_rule_set
 
+    command = f"mitm-mirror {arguments.command}"
+    try:
+        vantage = parse_vantage(arguments.gateway, arguments.namespace, arguments.labels)
+    except VantageError as error:
+        option = {"gateways": "--gateway"}.get(error.part, f"--{error.part}")
+        print(f"{command}: {option}: {error}", file=sys.stderr)
+        return None
     missing = [
         issue
         for issue in find_files(paths, missing=Severity.WARNING)[1]
         if issue.severity is Severity.WARNING
     ]
     for issue in missing:
-        print(f"mitm-mirror {command}: {issue.file}: {issue.message}", file=sys.stderr)
-    return None if missing else load_rule_set(paths, host_suffix=host_suffix)
+        print(f"{command}: {issue.file}: {issue.message}", file=sys.stderr)
+    return None if missing else load_rule_set(paths, host_suffix=host_suffix, vantage=vantage)
 
 
 def _print_issues(rule_set: "RuleSet") -> None:
@@ -184,7 +212,7 @@ def _count_warnings(rule_set: "RuleSet") -> str:
 def _export_envoy(arguments: argparse.Namespace) -> int:
     from mitm_mirror.export.envoy import export_envoy
 
-    rule_set = _load("export", arguments.paths, host_suffix=arguments.host_suffix)
+    rule_set = _load(arguments, arguments.paths, host_suffix=arguments.host_suffix)
     if rule_set is None:
         return EXIT_USAGE
     for issue in rule_set.issues:

@@ -25,6 +25,7 @@ def imagine_request(
     if len(hosts) > 1:
         raise ValueError("-H: Host is given twice, expected one")
     port = _port_of(authority, url) or DEFAULT_PORTS[scheme]
+    addressed, addressed_port = server_name(authority), port
     if hosts:
         authority = hosts[0]
         port = _port_of(authority, f"Host: {authority}") or port
@@ -33,7 +34,7 @@ def imagine_request(
             authority = split_authority(authority)[0]
         fields.insert(0, ("Host", authority))
     raw = tuple((name.encode(), encode(value)) for name, value in fields)
-    return RequestHead(method, scheme, authority, target, raw, port, client)
+    return RequestHead(method, scheme, authority, target, raw, port, client, addressed, addressed_port)
 
 
 def _split_url(url: str) -> tuple[str, str, bytes]:

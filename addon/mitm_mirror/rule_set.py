@@ -9,6 +9,7 @@ from mitm_mirror.resources.load import collector_paused, load_rules, sort_issues
 from mitm_mirror.resources.resource import Resources
 from mitm_mirror.routing.compile import compile_table
 from mitm_mirror.routing.table import RouteTable
+from mitm_mirror.routing.vantage import DEFAULT_VANTAGE, Vantage
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,20 @@ class RuleSet:
         return tuple(issue for issue in self.issues if issue.severity is Severity.ERROR)
 
 
-def load_rule_set(paths: Sequence[str], *, host_suffix: str = "-shadow", missing_ok: bool = False) -> RuleSet:
-    """The rules of files, folders and globs, see `load_rules`."""
+def load_rule_set(
+    paths: Sequence[str],
+    *,
+    host_suffix: str = "-shadow",
+    vantage: Vantage = DEFAULT_VANTAGE,
+    missing_ok: bool = False,
+) -> RuleSet:
+    """The rules of files, folders and globs, see `load_rules`, as the proxy at `vantage` sees them."""
     with collector_paused():
         loaded = load_rules(paths, missing_ok=missing_ok)
         table = _EMPTY_TABLE
         found: tuple[Issue, ...] = ()
         if not loaded.errors:
-            table, found = compile_table(loaded.resources, host_suffix=host_suffix)
+            table, found = compile_table(loaded.resources, host_suffix=host_suffix, vantage=vantage)
     issues = sort_issues((*loaded.issues, *found), loaded.files)
     if any(issue.severity is Severity.ERROR for issue in found):
         table = _EMPTY_TABLE

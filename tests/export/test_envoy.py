@@ -194,3 +194,35 @@ def test_the_repository_s_rules_are_exported_without_a_warning() -> None:
 
     assert found.warnings == ()
     assert policy(found)["cluster"] == "outbound|8080|v2|httpbin.default.svc.cluster.local"
+
+
+def test_where_the_request_says_it_envoy_resolves_its_host() -> None:
+    entry = SERVICES.partition("---")[0].replace("resolution: STATIC", "resolution: NONE")
+    entry = entry.partition("  endpoints:")[0].replace("HTTP}", "HTTPS}")
+    loaded = load_text(entry + "---" + SERVICES.rpartition("---")[2] % ("{}", "web.example.com", PLAIN))
+    assert not loaded.errors
+
+    found = export_envoy(compile_table(loaded.resources)[0], loaded.resources, port=8080)
+    cluster = clusters(found)["outbound|80||httpbin.default.svc.cluster.local"]
+
+    assert cluster["cluster_type"]["name"] == "envoy.clusters.dynamic_forward_proxy"
+    assert cluster["transport_socket"]["name"] == "tls"
+    assert not cluster["cluster_type"]["typed_config"]["allow_insecure_cluster_options"]
+
+
+def test_two_virtual_services_for_one_host_by_port() -> None:
+    service = """
+---
+kind: VirtualService
+apiVersion: networking.istio.io/v1
+metadata: {name: second}
+spec:
+  hosts: [web.example.com]
+  http: [{directResponse: {status: 202}}]
+"""
+    first = "  - {match: [{port: 80}], directResponse: {status: 201}}"
+    loaded = load_text(SERVICES % ("{}", "web.example.com", first) + service)
+    found = export_envoy(compile_table(loaded.resources)[0], loaded.resources, port=8080)
+
+    statuses = [route["direct_response"]["status"] for route in virtual_hosts(found)[0]["routes"]]
+    assert statuses == [201, 404, 202]

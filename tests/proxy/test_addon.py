@@ -408,6 +408,30 @@ async def test_options_change_while_it_runs(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_what_the_proxy_plays_changes_while_it_runs(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        ports = []
+        bench.rules.write_text(
+            RULES.replace("hosts: [httpbin]", "hosts: [httpbin]\n  gateways: [gw]\n  exportTo: [default]")
+        )
+        for option, value in (
+            ("mirror_gateways", ["other/gw"]),
+            ("mirror_gateways", ["gw"]),
+            ("mirror_namespace", "prod"),
+            ("mirror_gateways", ["default/gw"]),
+            ("mirror_namespace", "default"),
+        ):
+            bench.context.options.update(**{option: value})
+            flow = make_flow()
+            await bench.cycle(flow, "requestheaders")
+            ports.append(flow.request.port)
+        with pytest.raises(exceptions.OptionsError, match="mirror_labels: 'x', expected NAME=VALUE"):
+            bench.context.options.update(mirror_labels="x")
+
+    assert ports == [80, 8001, 80, 80, 8001]
+
+
+@in_loop
 async def test_stats_and_rules_are_tables_a_person_can_read(tmp_path: Path) -> None:
     async with running(tmp_path) as bench:
         await bench.cycle(make_flow(), "requestheaders", "request")

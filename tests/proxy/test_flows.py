@@ -240,3 +240,23 @@ def test_answer_is_framed_as_its_status_and_method_demand(
         response.headers.get("content-length"),
     )
     assert "1" == response.headers["x-a"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "headers", "expected"),
+    [
+        pytest.param(
+            "transparent", ((b"Host", b"httpbin:8080"),), ("original.example", 81), id="transparent"
+        ),
+        pytest.param("regular", ((b"Host", b"httpbin:8080"),), ("original.example", 81), id="regular"),
+        pytest.param("socks5", ((b"Host", b"httpbin:8080"),), ("original.example", 81), id="SOCKS"),
+        pytest.param("upstream:http://x:9", (), ("original.example", 81), id="upstream"),
+        pytest.param("reverse:http://x:9", ((b"Host", b"httpbin:8080"),), ("httpbin", 8080), id="reverse"),
+        pytest.param("reverse:http://x:9", ((b"Host", b"[::1]"),), ("::1", 80), id="reverse, no port"),
+        pytest.param("reverse:http://x:9", (), ("", 80), id="reverse, no Host"),
+    ],
+)
+def test_where_the_client_meant_to_go(mode: str, headers: HeaderFields, expected: tuple[str, int]) -> None:
+    head = read_head(make_flow(mode=mode, headers=headers))
+
+    assert (head.original_host, head.original_port) == expected

@@ -4,6 +4,7 @@ import pytest
 from mitmproxy import addonmanager, optmanager
 
 from mitm_mirror.proxy.options import MirrorSettings, add_options, parse_settings
+from mitm_mirror.routing.vantage import Vantage
 from mitm_mirror.rule_set import default_rules
 
 
@@ -26,6 +27,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         MirrorSettings(
             rules=(default_rules(),),
             host_suffix="-shadow",
+            vantage=Vantage(("mesh",), "default", {}),
             access_log="",
             access_log_format="common",
             workers=1,
@@ -54,6 +56,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         pytest.param("mirror_access_log_format", "apache", id="no such format"),
         pytest.param("mirror_host_suffix", "-sha dow", id="space in a Host"),
         pytest.param("mirror_host_suffix", "\r\nX: y", id="header injection"),
+        pytest.param("mirror_gateways", ["a/b/c"], id="no gateway"),
+        pytest.param("mirror_namespace", "", id="no namespace"),
+        pytest.param("mirror_labels", "app", id="no label"),
     ],
 )
 def test_a_wrong_value_is_refused_with_option_value_and_what_would_do(option: str, value: object) -> None:
@@ -69,6 +74,12 @@ def test_a_wrong_value_is_refused_with_option_value_and_what_would_do(option: st
         pytest.param("mirror_queue_bytes", "512k", "queue_bytes", 512 * 1024, id="kibibytes"),
         pytest.param("mirror_body_limit", "0", "body_limit_bytes", 0, id="bodies never"),
         pytest.param("mirror_host_suffix", "", "host_suffix", "", id="no suffix"),
+        pytest.param(
+            "mirror_gateways", ["gw"], "vantage", Vantage(("default/gw",), "default", {}), id="a gateway"
+        ),
+        pytest.param(
+            "mirror_labels", "a=b", "vantage", Vantage(("mesh",), "default", {"a": "b"}), id="labels"
+        ),
     ],
 )
 def test_values_are_parsed(option: str, value: object, attribute: str, expected: object) -> None:

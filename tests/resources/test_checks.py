@@ -375,16 +375,11 @@ def test_traffic_policies_that_are_valid(policy: str, expected: list[str]) -> No
 # One spec for each row of the table; a row without one fails the test below.
 NOT_ACTED_ON: dict[str, dict[str, str]] = {
     "VirtualService": {
-        "gateways": f"{{hosts: [a], gateways: [mesh, g], http: [{{{ROUTE}}}]}}",
-        "exportTo": f"{{hosts: [a], exportTo: [.], http: [{{{ROUTE}}}]}}",
         "tcp": "{hosts: [a], tcp: [{route: [{destination: {host: a}}]}]}",
         "tls": "{hosts: [a], tls: [{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]}",
         "http.*.timeout": route(f"{ROUTE}, timeout: 5s"),
         "http.*.retries": route(f"{ROUTE}, retries: {{}}"),
         "http.*.mirrorPercent": route(f"{ROUTE}, mirror: {{host: b}}, mirrorPercent: 5"),
-        "http.*.match.*.sourceLabels": route(f"{ROUTE}, match: [{{sourceLabels: {{a: b}}}}]"),
-        "http.*.match.*.sourceNamespace": route(f"{ROUTE}, match: [{{sourceNamespace: a}}]"),
-        "http.*.match.*.gateways": route(f"{ROUTE}, match: [{{gateways: [g]}}]"),
         **{
             f"http.*.headers.{side}.{name}.*": route(f"{ROUTE}, headers: {{{side}: {{{name}: {{x: '%A%'}}}}}}")
             for side in ("request", "response")
@@ -405,14 +400,8 @@ NOT_ACTED_ON: dict[str, dict[str, str]] = {
             for path, settings in POLICY_SETTINGS.items()
             if "portLevel" not in place or path not in ("tunnel", "proxyProtocol", "retryBudget")
         },
-        "exportTo": "{host: a, exportTo: ['*']}",
-        "workloadSelector": "{host: a, workloadSelector: {matchLabels: {a: b}}}",
     },
     "ServiceEntry": {
-        "addresses": f"{{hosts: [a], {PORTS}, resolution: DNS, addresses: [10.0.0.1]}}",
-        "exportTo": f"{{hosts: [a], {PORTS}, resolution: DNS, exportTo: [.]}}",
-        "subjectAltNames": f"{{hosts: [a], {PORTS}, resolution: DNS, subjectAltNames: [a]}}",
-        "resolution": f"{{hosts: [a], {PORTS}}}",
         **{
             f"endpoints.*.{name}": f"{{hosts: [a], {PORTS}, resolution: DNS, endpoints: [{{address: b, {name}: c}}]}}"
             for name in ("network", "locality", "serviceAccount")
@@ -490,14 +479,6 @@ def test_invalid_load_balancers(load_balancer: str, expected: str) -> None:
     spec = f"{{host: a, trafficPolicy: {{loadBalancer: {{{load_balancer}}}}}}}"
 
     assert errors("DestinationRule", spec) == [f"spec.trafficPolicy.loadBalancer.{expected}"]
-
-
-@pytest.mark.parametrize("resolution", ["NONE", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])
-def test_resolution_says_what_is_done_instead(resolution: str) -> None:
-    (warning,) = warnings("ServiceEntry", f"{{hosts: [a], {PORTS}, resolution: {resolution}}}")
-
-    assert warning.startswith(f"spec.resolution: {resolution} ")
-    assert "is treated as DNS" in warning
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,11 @@ NAMED = "VirtualService default/a: "
             id="metadata field",
         ),
         pytest.param(
+            HEAD.replace("name: a", "name: a, creationTimestamp: 2026-01-01") + SPEC,
+            f"3:21: {NAMED}metadata.creationTimestamp: '2026-01-01', expected a time such as 2026-08-01T12:00:00Z",
+            id="a day is no time",
+        ),
+        pytest.param(
             HEAD.replace("name: a", "name: a, labels: {x: 1}") + SPEC,
             f"3:30: {NAMED}metadata.labels.x: 1, expected a string; write it in quotes",
             id="label a number",

@@ -9,9 +9,10 @@ from mitm_mirror.resources.load import load_text
 from mitm_mirror.routing.compile import compile_table
 from mitm_mirror.routing.request import HeaderFields, RequestHead
 from mitm_mirror.routing.table import RouteTable
+from mitm_mirror.routing.vantage import DEFAULT_VANTAGE, Vantage
 
-Rules = Callable[[str], RouteTable]
-Warned = Callable[[str], list[str]]
+Rules = Callable[..., RouteTable]
+Warned = Callable[..., list[str]]
 Head = Callable[..., RequestHead]
 
 
@@ -19,10 +20,10 @@ Head = Callable[..., RequestHead]
 def rules() -> Rules:
     """Compiles YAML that must be valid."""
 
-    def compile_text(text: str) -> RouteTable:
+    def compile_text(text: str, vantage: Vantage = DEFAULT_VANTAGE) -> RouteTable:
         loaded = load_text(text, "rules.yaml")
         assert not [str(issue) for issue in loaded.errors]
-        table, compile_issues = compile_table(loaded.resources)
+        table, compile_issues = compile_table(loaded.resources, vantage=vantage)
         assert not [str(issue) for issue in compile_issues if issue.severity is Severity.ERROR]
         return table
 
@@ -33,8 +34,8 @@ def rules() -> Rules:
 def warned() -> Warned:
     """What compiling YAML says about it, a line for each issue."""
 
-    def issues_of(text: str) -> list[str]:
-        _, issues = compile_table(load_text(text, "rules.yaml").resources)
+    def issues_of(text: str, vantage: Vantage = DEFAULT_VANTAGE) -> list[str]:
+        _, issues = compile_table(load_text(text, "rules.yaml").resources, vantage=vantage)
         return [str(issue) for issue in issues]
 
     return issues_of

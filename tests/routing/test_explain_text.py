@@ -137,7 +137,7 @@ VirtualService default/httpbin (rules.yaml:3)
     match[0]: uri prefix "/api" does not match "/get"
     match[1]: header x-user: expected exact "tester", the request has none
   http[1] (rules.yaml:12) does not match
-    match[0]: sourceLabels: never met, clients have no labels here
+    match[0]: sourceLabels: never met, it is for app=web, this proxy's labels: none
   http[2] (rules.yaml:14) does not match
     match[0]: uri prefix "/old" does not match "/get"
   http[3] (rules.yaml:17) does not match
@@ -195,7 +195,7 @@ VirtualService default/httpbin (rules.yaml:3)
     match[0]: uri prefix "/api" does not match "/old"
     match[1]: uri prefix "/get" does not match "/old"
   http[1] (rules.yaml:12) does not match
-    match[0]: sourceLabels: never met, clients have no labels here
+    match[0]: sourceLabels: never met, it is for app=web, this proxy's labels: none
   http[2] (rules.yaml:14) decides
     match[0] is met: uri prefix "/old"
 
@@ -216,7 +216,7 @@ VirtualService default/httpbin (rules.yaml:3)
     match[0]: uri prefix "/api" does not match "/teapot"
     match[1]: uri prefix "/get" does not match "/teapot"
   http[1] (rules.yaml:12) does not match
-    match[0]: sourceLabels: never met, clients have no labels here
+    match[0]: sourceLabels: never met, it is for app=web, this proxy's labels: none
   http[2] (rules.yaml:14) does not match
     match[0]: uri prefix "/old" does not match "/teapot"
   http[3] (rules.yaml:17) decides
@@ -239,7 +239,7 @@ VirtualService default/httpbin (rules.yaml:3)
     match[0]: uri prefix "/api" does not match "/zzz"
     match[1]: uri prefix "/get" does not match "/zzz"
   http[1] (rules.yaml:12) does not match
-    match[0]: sourceLabels: never met, clients have no labels here
+    match[0]: sourceLabels: never met, it is for app=web, this proxy's labels: none
   http[2] (rules.yaml:14) does not match
     match[0]: uri prefix "/old" does not match "/zzz"
   http[3] (rules.yaml:17) does not match
@@ -267,7 +267,7 @@ VirtualService default/httpbin (rules.yaml:3)
     match[0]: uri prefix "/api" does not match "/gone"
     match[1]: uri prefix "/get" does not match "/gone"
   http[1] (rules.yaml:12) does not match
-    match[0]: sourceLabels: never met, clients have no labels here
+    match[0]: sourceLabels: never met, it is for app=web, this proxy's labels: none
   http[2] (rules.yaml:14) does not match
     match[0]: uri prefix "/old" does not match "/gone"
   http[3] (rules.yaml:17) does not match
@@ -300,7 +300,7 @@ VirtualService default/httpbin (rules.yaml:3)
     match[0]: uri prefix "/api" does not match "/hosts"
     match[1]: uri prefix "/get" does not match "/hosts"
   http[1] (rules.yaml:12) does not match
-    match[0]: sourceLabels: never met, clients have no labels here
+    match[0]: sourceLabels: never met, it is for app=web, this proxy's labels: none
   http[2] (rules.yaml:14) does not match
     match[0]: uri prefix "/old" does not match "/hosts"
   http[3] (rules.yaml:17) does not match
@@ -489,8 +489,8 @@ GET http://idle.test/
 VirtualService default/idle (rules.yaml:78)
   by its host idle.test
   http[0] (rules.yaml:82) does not match
-    match[0]: sourceNamespace: never met, clients have no namespace here
-    match[1]: gateways: never met, it is for gateways alone, and this proxy is none
+    match[0]: sourceNamespace: never met, it is for a, this proxy's namespace: default
+    match[1]: gateways: never met, it is for default/g, this proxy plays mesh
 
 None of its routes can ever match: the request passes through.
 """,

@@ -4,7 +4,7 @@ import pytest
 
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest
 from mitm_mirror.routing.describe import describe_match
-from mitm_mirror.routing.matchers import MatchError, compile_match, never_matches
+from mitm_mirror.routing.matchers import MatchError, compile_match
 from mitm_mirror.routing.request import HeaderFields, RequestHead
 from mitm_mirror.routing.view import RequestView
 
@@ -143,22 +143,6 @@ def test_what_a_prefix_rewrite_replaces(uri: dict[str, str] | None, length: int 
 )
 def test_catch_all(spec: dict[str, object], catch_all: bool) -> None:
     assert compile_match(HTTPMatchRequest.model_validate(spec)).is_catch_all is catch_all
-
-
-@pytest.mark.parametrize(
-    ("spec", "field"),
-    [
-        pytest.param({"gateways": ["a"]}, "gateways", id="a gateway"),
-        pytest.param({"gateways": ["a", "mesh"]}, "", id="the mesh among gateways"),
-        pytest.param({"gateways": ["mesh"], "sourceLabels": {"a": "b"}}, "", id="gateways decide alone"),
-        pytest.param({"sourceLabels": {"a": "b"}}, "sourceLabels", id="labels of a workload"),
-        pytest.param({"sourceNamespace": "a"}, "sourceNamespace", id="namespace of a workload"),
-        pytest.param({"headers": {"@request.auth.claims.sub": {"exact": "a"}}}, "headers", id="JWT claims"),
-        pytest.param({"headers": {"a": {}}}, "", id="anything else"),
-    ],
-)
-def test_what_can_never_match_here(spec: dict[str, object], field: str) -> None:
-    assert never_matches(HTTPMatchRequest.model_validate(spec)) == field
 
 
 @pytest.mark.parametrize(

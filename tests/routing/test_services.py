@@ -1,10 +1,14 @@
 """From ServiceEntry, WorkloadEntry and DestinationRule to endpoints."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from mitm_mirror.routing.decision import Answer, Endpoint, Forward
+from mitm_mirror.routing.decision import Answer, Endpoint, Forward, PassThrough
+from mitm_mirror.routing.explain import explain
+from mitm_mirror.routing.explain_text import render_explanation
+from mitm_mirror.routing.vantage import DEFAULT_VANTAGE, Vantage
 
 RULES = """
 kind: VirtualService
@@ -35,8 +39,16 @@ def entry(spec: str, name: str = "x", namespace: str = "default") -> str:
 def endpoint(rules, head):
     """The endpoint, as (address, port, scheme, service port), that a destination leads to; None for a 503."""
 
-    def of(destination: str, entries: str, chance: float = 0.0, port: int = 80):
-        decision = rules(RULES % destination + entries).decide(head(port=port), lambda: chance)
+    def of(
+        destination: str,
+        entries: str,
+        chance: float = 0.0,
+        port: int = 80,
+        vantage: Vantage = DEFAULT_VANTAGE,
+        **request: object,
+    ):
+        asked = replace(head(port=port), **request)
+        decision = rules(RULES % destination + entries, vantage).decide(asked, lambda: chance)
         if isinstance(decision, Answer):
             assert (decision.status, decision.reason) == (503, "no_endpoint")
             return None
@@ -58,9 +70,9 @@ def endpoint(rules, head):
         ),
         pytest.param(
             "host: b.example.com",
-            f"hosts: [b.example.com], {PORT}",
+            f"hosts: [b.example.com], {PORT}, resolution: DNS_ROUND_ROBIN",
             ("b.example.com", 80, "http", 80),
-            id="no resolution likewise",
+            id="DNS_ROUND_ROBIN likewise",
         ),
         pytest.param(
             "host: b.example.com",
@@ -214,6 +226,202 @@ def test_service_entries_of_one_namespace_add_up(endpoint) -> None:
     text = "".join(entry(spec, f"x{i}") for i, spec in enumerate(specs))
 
     assert {endpoint("host: b", text, chance)[0] for chance in (0.0, 0.5)} == {"10.0.0.1", "10.0.0.2"}
+
+
+@pytest.mark.parametrize(
+    ("specs", "vantage", "address"),
+    [
+        pytest.param([("one", ""), ("two", "")], Vantage(namespace="two"), "10.0.0.2", id="the own one"),
+        pytest.param([("one", "01"), ("two", "02")], DEFAULT_VANTAGE, "10.0.0.1", id="the older"),
+        pytest.param([("one", "02"), ("two", "01")], DEFAULT_VANTAGE, "10.0.0.2", id="the older, behind"),
+        pytest.param([("one", ""), ("two", "01")], DEFAULT_VANTAGE, "10.0.0.2", id="what a cluster has"),
+    ],
+)
+def test_which_namespace_defines_a_host(endpoint, specs, vantage: Vantage, address: str) -> None:
+    text = ""
+    for i, (namespace, created) in enumerate(specs, 1):
+        spec = f"hosts: [b], {STATIC}, endpoints: [{{address: 10.0.0.{i}}}]"
+        time = f", creationTimestamp: '2026-01-{created}T00:00:00Z'" if created else ""
+        text += ENTRY % ("x", namespace + time, spec)
+
+    assert {endpoint("host: b", text, chance, vantage=vantage)[0] for chance in (0.0, 0.9)} == {address}
+
+
+@pytest.mark.parametrize(
+    ("export_to", "namespace", "seen"),
+    [
+        ("", "other", True),
+        ("[.]", "default", True),
+        ("[.]", "other", False),
+        ("[default]", "other", True),
+        ("[a]", "default", False),
+        ("['~']", "default", False),
+    ],
+)
+def test_services_are_exported(endpoint, warned, export_to: str, namespace: str, seen: bool) -> None:
+    export = f"exportTo: {export_to}, " if export_to else ""
+    text = entry(f"{export}hosts: [b], {STATIC}, endpoints: [{{address: 10.0.0.1}}]", namespace=namespace)
+
+    assert (endpoint("host: b", text) is not None) is seen
+    assert [": spec.exportTo: warning: exported to " in issue for issue in warned(text)] == (
+        [] if seen else [True]
+    )
+
+
+ORIGINAL = {"original_host": "192.0.2.7", "original_port": 8443}
+
+
+@pytest.mark.parametrize(
+    ("destination", "spec", "request_fields", "expected"),
+    [
+        pytest.param(
+            "host: b.test", f"hosts: [b.test], {PORT}", ORIGINAL, ("192.0.2.7", 8443, "http", 80), id="NONE"
+        ),
+        pytest.param(
+            "host: b.test",
+            "hosts: [b.test], ports: [{number: 80, name: http, protocol: HTTPS, targetPort: 81}]",
+            ORIGINAL,
+            ("192.0.2.7", 81, "https", 80),
+            id="NONE with another port",
+        ),
+        pytest.param(
+            "host: b.test, subset: v1",
+            f"hosts: [b.test], {PORT}",
+            ORIGINAL,
+            ("192.0.2.7", 8443, "http", 80),
+            id="NONE knows no labels",
+        ),
+        pytest.param(
+            "host: '*.b.test'",
+            f"hosts: ['*.b.test'], {PORT}",
+            ORIGINAL,
+            ("192.0.2.7", 8443, "http", 80),
+            id="NONE for a wildcard",
+        ),
+        pytest.param("host: b.test", f"hosts: [b.test], {PORT}", {}, None, id="NONE, and nobody knows"),
+        pytest.param(
+            "host: '*.b.test'",
+            f"hosts: ['*.b.test'], {PORT}, resolution: DYNAMIC_DNS",
+            {"authority": "httpbin:81", **ORIGINAL},
+            ("httpbin", 81, "http", 80),
+            id="DYNAMIC_DNS",
+        ),
+        pytest.param(
+            "host: '*.b.test'",
+            "hosts: ['*.b.test'], ports: [{number: 80, name: tls, protocol: TLS}], resolution: DYNAMIC_DNS",
+            {"authority": "httpbin", **ORIGINAL},
+            ("httpbin", 443, "https", 80),
+            id="DYNAMIC_DNS by the port of its scheme",
+        ),
+        pytest.param(
+            "host: '*.b.test', subset: v1",
+            f"hosts: ['*.b.test'], {PORT}, resolution: DYNAMIC_DNS",
+            ORIGINAL,
+            None,
+            id="DYNAMIC_DNS has no subsets",
+        ),
+    ],
+)
+def test_where_the_request_says_it(
+    endpoint, destination: str, spec: str, request_fields: dict[str, object], expected: object
+) -> None:
+    host = "'*.b.test'" if "*" in spec else "b.test"
+
+    assert endpoint(destination, entry(spec) + SUBSETS % ("b", host), **request_fields) == expected
+
+
+def test_a_mirror_goes_where_its_request_says(rules, head) -> None:
+    text = (RULES % "host: b").replace("}]}]", "}], mirror: {host: c}}]")
+    static = f"hosts: [b], {STATIC}, endpoints: [{{address: 10.0.0.1}}]"
+    table = rules(text + entry(static) + entry(f"hosts: [c], {PORT}", "c"))
+
+    known = table.decide(replace(head(), **ORIGINAL), lambda: 0.0).mirrors[0]
+    unknown = table.decide(head(), lambda: 0.0).mirrors[0]
+
+    assert (known.outcome, known.target.endpoint) == (None, Endpoint("192.0.2.7", 8443, "http"))
+    assert (str(unknown.outcome), unknown.target) == ("no_endpoint", None)
+
+
+def test_it_is_said_to_people(rules, head) -> None:
+    table = rules(RULES % "host: b" + entry(f"hosts: [b], {PORT}"))
+
+    assert "  endpoint where the client addressed its request" in table.describe()
+    assert "endpoint  http://192.0.2.7:8443" in render_explanation(
+        explain(table, replace(head(), **ORIGINAL))
+    )
+    assert "the request does not say where it is to go" in render_explanation(explain(table, head()))
+
+
+ADDRESSES = """
+kind: VirtualService
+apiVersion: networking.istio.io/v1
+metadata: {name: a}
+spec:
+  hosts: [%s]
+  http: [{directResponse: {status: 201}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("hosts", "addresses", "authority", "found"),
+    [
+        pytest.param("b.test", "[10.1.0.1]", "10.1.0.1:80", True, id="its address"),
+        pytest.param("b.test", "[10.1.0.1/32]", "10.1.0.1", True, id="a range of one"),
+        pytest.param("b.test", "['2001:db8::1']", "[2001:db8::1]:80", True, id="IPv6"),
+        pytest.param("'*.test'", "[10.1.0.1]", "10.1.0.1", True, id="of a service that a wildcard covers"),
+        pytest.param("b.test", "[10.1.0.1, 10.1.0.2]", "10.1.0.2", False, id="the first alone"),
+        pytest.param("b.test", "[10.1.0.0/24]", "10.1.0.1", False, id="no range"),
+        pytest.param("c.test", "[10.1.0.1]", "10.1.0.1", False, id="of a service without rules"),
+    ],
+)
+def test_addresses(rules, head, hosts: str, addresses: str, authority: str, found: bool) -> None:
+    text = ADDRESSES % hosts + entry(f"hosts: [b.test], addresses: {addresses}, {STATIC}")
+    asked = head(authority=authority)
+
+    assert (rules(text).decide(asked, lambda: 0.0) != PassThrough()) is found
+    gateway = rules(text.replace("spec:", "spec:\n  gateways: [gw]", 1), Vantage(("default/gw",)))
+    assert gateway.decide(asked, lambda: 0.0) == PassThrough(), "a gateway has no addresses of services"
+
+
+def test_addresses_that_do_nothing_are_named(warned) -> None:
+    tcp = PORT.replace("HTTP", "TCP")
+    assert (
+        warned(entry(f"hosts: [b.test], addresses: [10.0.0.0/8, 10.1.0.1], {tcp}, resolution: STATIC")) == []
+    )
+    text = entry(f"hosts: [b.test], addresses: [10.0.0.0/8, 10.1.0.1], {STATIC}")
+
+    assert [issue.partition("warning: ")[2] for issue in warned(text)] == [
+        "10.0.0.0/8: not used, as requests are routed by Host, which is no range",
+        "10.1.0.1: not used, as of several addresses the first one counts",
+    ]
+
+
+TLS_RULE = """
+---
+kind: DestinationRule
+apiVersion: networking.istio.io/v1
+metadata: {name: b}
+spec: {host: b.test, trafficPolicy: {tls: {%s}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("tls", "protocol", "names"),
+    [
+        pytest.param("mode: SIMPLE", "HTTP", ("a", "b"), id="SIMPLE"),
+        pytest.param("mode: SIMPLE, subjectAltNames: [c]", "HTTP", ("c",), id="the rule's own go before"),
+        pytest.param("mode: DISABLE", "HTTPS", None, id="no TLS"),
+        pytest.param("", "HTTPS", ("a", "b"), id="TLS by the port's protocol"),
+        pytest.param("", "HTTP", None, id="none of both"),
+    ],
+)
+def test_subject_alt_names(rules, head, tls: str, protocol: str, names: object) -> None:
+    spec = f"hosts: [b.test], {DNS}, subjectAltNames: [a, b]".replace("HTTP}", f"{protocol}}}")
+    text = RULES % "host: b.test" + entry(spec) + (TLS_RULE % tls if tls else "")
+
+    found = rules(text).decide(head(), lambda: 0.0).target.endpoint.tls
+
+    assert (found and found.subject_alt_names) == names
 
 
 def test_of_two_namespaces_the_first_wins(endpoint, warned) -> None:

@@ -63,6 +63,9 @@ def _speaks_tls(found: PortTargets) -> bool:
 
 
 def _cluster(name: str, found: PortTargets | None) -> dict[str, Any]:
+    if found is not None and any(target.endpoint.lookup for target in found.targets.items):
+        # NONE and DYNAMIC_DNS: where the request says. On a plain listener that is its Host.
+        return {**_pass_through(tls=_speaks_tls(found)), "name": name, **_transport(found)}
     endpoints: list[Any] = []
     by_name = False
     for target, weight in zip(found.targets.items, found.targets.weights, strict=True) if found else ():
@@ -87,18 +90,20 @@ def _cluster(name: str, found: PortTargets | None) -> dict[str, Any]:
     if by_name:
         # As Istio asks for in a mesh of IPv4; Envoy's own default takes IPv6 where a name has both.
         cluster["dns_lookup_family"] = _LOOKUP
-    if found is not None and _speaks_tls(found):
-        cluster["transport_socket"] = {
-            "name": "tls",
-            "typed_config": {
-                "@type": f"{_TYPES}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                "common_tls_context": {"validation_context": {"trusted_ca": {"filename": _AUTHORITIES}}},
-            },
-        }
-    return cluster
+    return {**cluster, **_transport(found)}
 
 
-def _pass_through() -> dict[str, Any]:
+def _transport(found: PortTargets | None) -> dict[str, Any]:
+    if found is None or not _speaks_tls(found):
+        return {}
+    context = {
+        "@type": f"{_TYPES}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {"validation_context": {"trusted_ca": {"filename": _AUTHORITIES}}},
+    }
+    return {"transport_socket": {"name": "tls", "typed_config": context}}
+
+
+def _pass_through(*, tls: bool = False) -> dict[str, Any]:
     return {
         "name": PASS_THROUGH,
         "lb_policy": "CLUSTER_PROVIDED",
@@ -107,12 +112,12 @@ def _pass_through() -> dict[str, Any]:
             "name": "envoy.clusters.dynamic_forward_proxy",
             "typed_config": {
                 "@type": f"{_TYPES}.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
-                # No TLS here, so there is no server name that could be left unverified.
-                "allow_insecure_cluster_options": True,
+                # Without TLS there is no server name that could be left unverified.
+                "allow_insecure_cluster_options": not tls,
                 "dns_cache_config": DNS_CACHE,
             },
         },
-        "typed_extension_protocol_options": _http1_options(tls=False),
+        "typed_extension_protocol_options": _http1_options(tls=tls),
     }
 
 

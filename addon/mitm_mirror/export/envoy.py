@@ -17,7 +17,7 @@ from mitm_mirror.resources.resource import Resources
 from mitm_mirror.routing.actions import ForwardAction, RedirectAction
 from mitm_mirror.routing.authority import bracketed
 from mitm_mirror.routing.hosts import is_address
-from mitm_mirror.routing.table import RouteTable, VirtualHost
+from mitm_mirror.routing.table import Route, RouteTable, VirtualHost
 
 _TYPES = "type.googleapis.com/envoy"
 _ENVOY_BODY_LIMIT = 4096
@@ -83,7 +83,8 @@ def export_envoy(
             warnings[f"{rule.file}:{line}: {rule.namespace}/{rule.name}: trafficPolicy is not exported"] = (
                 None
             )
-    bodies = [largest_body(route) for virtual_host, _ in found.values() for route in virtual_host.routes]
+    chains = (each for virtual_host, _ in found.values() for each in virtual_host.chain())
+    bodies = [largest_body(route) for virtual_host in chains for route in virtual_host.routes]
     route_config = {
         "name": "rules",
         # A host has the same rules on every port.
@@ -118,18 +119,29 @@ def _routes(virtual_host: VirtualHost, exporter: RouteExporter) -> Iterator[dict
     """
     for port in _ports_that_matter(virtual_host):
         condition = addressed_port(port)
-        routes = [entry for route in virtual_host.routes for entry in exporter.export(route, port, condition)]
+        routes = [
+            entry
+            for route in _routes_at(virtual_host, port)
+            for entry in exporter.export(route, port, condition)
+        ]
         yield from routes
         last = _NO_ROUTE if routes else _PASS_THROUGH_ROUTE
         yield {**last, "match": with_headers(last["match"], condition)}
-    routes = [entry for route in virtual_host.routes for entry in exporter.export(route, OTHER_PORT)]
-    yield from routes or [_PASS_THROUGH_ROUTE]
+    others = _routes_at(virtual_host, OTHER_PORT)
+    yield from [entry for route in others for entry in exporter.export(route, OTHER_PORT)] or [
+        _PASS_THROUGH_ROUTE
+    ]
+
+
+def _routes_at(virtual_host: VirtualHost, port: int) -> tuple[Route, ...]:
+    answering = virtual_host.at(port)
+    return () if answering is None else answering.routes
 
 
 def _ports_that_matter(virtual_host: VirtualHost) -> list[int]:
     ports: set[int] = set()
     from_request = False
-    for route in virtual_host.routes:
+    for route in (route for each in virtual_host.chain() for route in each.routes):
         ports |= {match.port for match in route.written if match.port}
         action = route.action
         if isinstance(action, ForwardAction):

@@ -48,6 +48,11 @@ logger = logging.getLogger(__name__)
 POOL_OPTIONS = frozenset({"mirror_workers", "mirror_max_inflight", "mirror_queue_bytes"})
 """Read once, when the workers start."""
 
+RULE_OPTIONS = frozenset(
+    {"mirror_rules", "mirror_host_suffix", "mirror_gateways", "mirror_namespace", "mirror_labels"}
+)
+"""What rules are compiled from: they are loaded again when one of these changes."""
+
 UNANSWERABLE_HOST = "answered-by-rules.mitm-mirror.invalid"
 """Never connected to. RFC 6761, 6.4: names in .invalid do not exist."""
 
@@ -83,7 +88,7 @@ class MirrorAddon:
             settings = parse_settings(ctx.options)
             if self._running and POOL_OPTIONS & set(updated):
                 raise ValueError(f"{', '.join(sorted(POOL_OPTIONS & set(updated)))}: set it at the start")
-            if {"mirror_rules", "mirror_host_suffix"} & set(updated):
+            if RULE_OPTIONS & set(updated):
                 self._load_rules(settings)
             log = self._open_log(settings, updated)
         except ValueError as error:
@@ -251,7 +256,7 @@ class MirrorAddon:
 
     def _load_rules(self, settings: MirrorSettings) -> None:
         try:
-            self.rules.configure(settings.rules, settings.host_suffix)
+            self.rules.configure(settings.rules, settings.host_suffix, settings.vantage)
         except RulesRefusedError:
             if not ctx.options.mirror_rules:
                 logger.info("mirror: these are the default rules; name others with --set mirror_rules=PATH")

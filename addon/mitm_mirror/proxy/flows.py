@@ -5,7 +5,7 @@ from mitmproxy.proxy import mode_specs
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.proxy.tls_address import TlsAddress
-from mitm_mirror.routing.authority import bracketed, written_port
+from mitm_mirror.routing.authority import bracketed, server_name, written_port
 from mitm_mirror.routing.decision import Answer, Forward, MirrorCopy, Target
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.request import HeaderFields, RequestHead
@@ -24,7 +24,8 @@ def read_head(flow: http.HTTPFlow) -> RequestHead:
     data = request.data
     fields = data.headers.fields
     authority = _authority(request, fields)
-    if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
+    reverse = isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode)
+    if reverse:
         scheme, port = ("https", 443) if flow.client_conn.tls else ("http", 80)
     else:
         scheme, port = request.scheme, request.port
@@ -32,14 +33,18 @@ def read_head(flow: http.HTTPFlow) -> RequestHead:
         if not authority and isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode):
             authority = f"{bracketed(request.host)}:{request.port}"
     written = written_port(authority)
+    port = port if written is None else written
     return RequestHead(
         method=decode(data.method),
         scheme=scheme,
         authority=authority,
         target=data.path,
         headers=fields,
-        port=port if written is None else written,
+        port=port,
         client=flow.client_conn.peername[0],
+        # Behind a reverse proxy the client addressed us; what it meant is in its Host.
+        original_host=server_name(authority) if reverse else request.host,
+        original_port=port if reverse else request.port,
     )
 
 

@@ -10,6 +10,8 @@ from mitmproxy import addonmanager, optmanager
 from mitmproxy.utils import human
 
 from mitm_mirror.observe.formats import FORMATS
+from mitm_mirror.routing.hosts import DEFAULT_NAMESPACE
+from mitm_mirror.routing.vantage import MESH, Vantage, VantageError, parse_vantage
 from mitm_mirror.rule_set import default_rules
 
 OPTION_PREFIX = "mirror_"
@@ -21,6 +23,7 @@ class MirrorSettings:
 
     rules: tuple[str, ...]
     host_suffix: str
+    vantage: Vantage
     access_log: str
     access_log_format: str
     workers: int
@@ -46,6 +49,25 @@ def add_options(loader: addonmanager.Loader) -> None:
         str,
         "-shadow",
         "Put into a shadow's Host before the port. Empty leaves the Host as it is, as Istio does since 1.28.",
+    )
+    loader.add_option(
+        "mirror_gateways",
+        Sequence[str],
+        [MESH],
+        "The proxy of a mesh that this one plays: mesh for a sidecar, NAME or NAMESPACE/NAME for a Gateway. "
+        "Rules that are bound to other gateways are left out.",
+    )
+    loader.add_option(
+        "mirror_namespace",
+        str,
+        DEFAULT_NAMESPACE,
+        "That proxy's namespace, for sourceNamespace, exportTo and the order of DestinationRules.",
+    )
+    loader.add_option(
+        "mirror_labels",
+        str,
+        "",
+        "That proxy's labels, for sourceLabels and workloadSelector: app=sleep,version=v1.",
     )
     loader.add_option(
         "mirror_access_log",
@@ -93,6 +115,7 @@ def parse_settings(options: optmanager.OptManager) -> MirrorSettings:
     return MirrorSettings(
         rules=tuple(options.mirror_rules) or (default_rules(),),
         host_suffix=_parse_suffix(options.mirror_host_suffix),
+        vantage=_parse_vantage(options.mirror_gateways, options.mirror_namespace, options.mirror_labels),
         access_log=options.mirror_access_log,
         access_log_format=_parse_format(options.mirror_access_log_format),
         workers=_at_least("mirror_workers", options.mirror_workers, 0),
@@ -110,6 +133,13 @@ def _parse_suffix(value: str) -> str:
             f"mirror_host_suffix: {value!r}, expected letters, digits, '-', '.' and '_' only, or nothing"
         )
     return value
+
+
+def _parse_vantage(gateways: Sequence[str], namespace: str, labels: str) -> Vantage:
+    try:
+        return parse_vantage(gateways, namespace, labels)
+    except VantageError as error:
+        raise ValueError(f"mirror_{error.part}: {error}") from error
 
 
 def _parse_format(value: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mitm_mirror.proxy.watch import Fingerprint, fingerprint, watch_rules
 from mitm_mirror.resources.issue import Issue, Severity
+from mitm_mirror.routing.vantage import DEFAULT_VANTAGE, Vantage
 from mitm_mirror.rule_set import EMPTY_RULE_SET, RuleSet, counted, load_rule_set
 
 logger = logging.getLogger(__name__)
@@ -45,23 +46,24 @@ class RuleKeeper:
         """How many times a changed rule set was refused."""
         self._paths: tuple[str, ...] = ()
         self._host_suffix = ""
+        self._vantage = DEFAULT_VANTAGE
         self._known: Fingerprint = ()
         """Of the files just before they were last read."""
         self._watch: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._on_loaded: Callable[[], None] = lambda: None
 
-    def configure(self, paths: tuple[str, ...], host_suffix: str) -> None:
-        """Serves the rules at `paths` from now on.
+    def configure(self, paths: tuple[str, ...], host_suffix: str, vantage: Vantage) -> None:
+        """Serves the rules at `paths` from now on, as the proxy at `vantage` sees them.
 
         Raises RulesRefusedError, and then nothing has changed.
         """
         known = fingerprint(paths)
-        rule_set = load_rule_set(paths, host_suffix=host_suffix)
+        rule_set = load_rule_set(paths, host_suffix=host_suffix, vantage=vantage)
         if rule_set.errors:
             raise RulesRefusedError(rule_set)
         moved = paths != self._paths
-        self._paths, self._host_suffix, self._known = paths, host_suffix, known
+        self._paths, self._host_suffix, self._vantage, self._known = paths, host_suffix, vantage, known
         self._serve(rule_set)
         if moved and self._watch is not None:
             self.stop_watching()
@@ -105,7 +107,9 @@ class RuleKeeper:
 
     def _load(self) -> RuleSet:
         # Deleted rules are no rules: that is how routing is ended. At start-up they are a typo.
-        return load_rule_set(self._paths, host_suffix=self._host_suffix, missing_ok=True)
+        return load_rule_set(
+            self._paths, host_suffix=self._host_suffix, vantage=self._vantage, missing_ok=True
+        )
 
     def _serve_or_refuse(self, rule_set: RuleSet) -> None:
         if not rule_set.errors:

@@ -141,6 +141,7 @@ class _Reader:
                 spec=spec,
                 file=self.file,
                 locate=locate,
+                created=metadata.created,
             )
 
     def _issue(

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from mitm_mirror.resources.finding import Finding, error, show
@@ -29,6 +30,8 @@ class Metadata:
     namespace: str = DEFAULT_NAMESPACE
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    created: datetime | None = None
+    """`creationTimestamp`, which decides between rules for the same host."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -48,7 +51,8 @@ def parse_metadata(value: Any) -> tuple[Metadata, list[Finding]]:
     namespace = _parse_name(value.get("namespace"), (*root, "namespace"), findings)
     labels = _parse_strings(value.get("labels"), (*root, "labels"), findings)
     annotations = _parse_strings(value.get("annotations"), (*root, "annotations"), findings)
-    return Metadata(name or "", namespace or DEFAULT_NAMESPACE, labels, annotations), findings
+    created = _parse_time(value.get("creationTimestamp"), (*root, "creationTimestamp"), findings)
+    return Metadata(name or "", namespace or DEFAULT_NAMESPACE, labels, annotations, created), findings
 
 
 def _parse_name(value: Any, path: FieldPath, findings: list[Finding]) -> str | None:
@@ -63,6 +67,20 @@ def _parse_name(value: Any, path: FieldPath, findings: list[Finding]) -> str | N
         )
         return None
     return value
+
+
+def _parse_time(value: Any, path: FieldPath, findings: list[Finding]) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        # RFC 3339, as Kubernetes prints it: without a zone it would be no point in time.
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        findings.append(error(path, f"{show(value)}, expected a time such as 2026-08-01T12:00:00Z"))
+        return None
+    return time
 
 
 def _parse_strings(value: Any, path: FieldPath, findings: list[Finding]) -> dict[str, str]:

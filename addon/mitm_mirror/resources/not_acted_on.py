@@ -11,19 +11,10 @@ from mitm_mirror.resources.base import attribute_name
 from mitm_mirror.resources.destination_rule import H2UpgradePolicy, SimpleLB, TLSmode
 from mitm_mirror.resources.finding import Finding, warning
 from mitm_mirror.resources.resource import FieldPath
-from mitm_mirror.resources.service_entry import Resolution
 
 
 def _commands(value: str) -> bool:
     return "%" in value
-
-
-def _beyond_mesh(value: tuple[str, ...]) -> bool:
-    return value != ("mesh",)
-
-
-def _without_mesh(value: tuple[str, ...]) -> bool:
-    return bool(value) and "mesh" not in value
 
 
 def _is(wanted: StrEnum) -> Callable[[Any], bool]:
@@ -39,7 +30,6 @@ class _Row(NamedTuple):
 
 
 _LATER = "not acted on yet"
-_NEVER = "there is no workload or gateway here to compare with: this match never matches"
 _HEADER_VALUE = "%-commands are not interpreted: the value is sent as written"
 _HEADER_ROWS = tuple(
     _Row(f"http.*.{part}headers.{side}.{operation}.*", _HEADER_VALUE, _commands)
@@ -103,46 +93,27 @@ def _below(policies: Iterable[str], rows: Iterable[_Row]) -> Iterator[_Row]:
     return (row._replace(path=f"{policy}.{row.path}") for policy in policies for row in rows)
 
 
+_WORKLOAD_ROWS = (
+    _Row("network", "not applicable: whoever runs this proxy has to reach the address itself"),
+    _Row("locality", "not applicable: endpoints have no locality here"),
+    _Row("serviceAccount", "not applicable: there are no identities of a mesh here"),
+)
+
 ROWS: Mapping[str, tuple[_Row, ...]] = {
     "VirtualService": (
-        _Row("gateways", "not acted on: the rules hold for all requests", _beyond_mesh),
-        _Row("exportTo", "not acted on: the rules are seen by every namespace"),
         _Row("tcp", "TCP routes are not acted on"),
         _Row("tls", "TLS routes are not acted on"),
         _Row("http.*.timeout", f"{_LATER}: requests have no timeout"),
         _Row("http.*.retries", f"{_LATER}: requests are not retried"),
         _Row("http.*.mirrorPercent", "deprecated, use mirrorPercentage"),
-        _Row("http.*.match.*.sourceLabels", _NEVER),
-        _Row("http.*.match.*.sourceNamespace", _NEVER),
-        _Row("http.*.match.*.gateways", _NEVER, _without_mesh),
         *_HEADER_ROWS,
     ),
     "DestinationRule": (
         *_below(_POLICIES, _POLICY_ROWS),
         *_below(("trafficPolicy", "subsets.*.trafficPolicy"), _WHOLE_POLICY_ROWS),
-        _Row("exportTo", "not acted on: the rule is seen by every namespace"),
-        _Row("workloadSelector", "not acted on: the rule holds for every client"),
     ),
-    "ServiceEntry": (
-        _Row("addresses", "not acted on: requests are routed by host"),
-        _Row("exportTo", "not acted on: the service is seen by every namespace"),
-        _Row("subjectAltNames", _LATER),
-        _Row(
-            "resolution",
-            "NONE (the default) is treated as DNS: the host name is looked up",
-            _is(Resolution.NONE),
-        ),
-        _Row("resolution", "DNS_ROUND_ROBIN is treated as DNS", _is(Resolution.DNS_ROUND_ROBIN)),
-        _Row("resolution", "DYNAMIC_DNS is treated as DNS", _is(Resolution.DYNAMIC_DNS)),
-        _Row("endpoints.*.network", _LATER),
-        _Row("endpoints.*.locality", _LATER),
-        _Row("endpoints.*.serviceAccount", _LATER),
-    ),
-    "WorkloadEntry": (
-        _Row("network", _LATER),
-        _Row("locality", _LATER),
-        _Row("serviceAccount", _LATER),
-    ),
+    "ServiceEntry": tuple(_below(("endpoints.*",), _WORKLOAD_ROWS)),
+    "WorkloadEntry": _WORKLOAD_ROWS,
 }
 
 

@@ -1,7 +1,8 @@
 """A typed resource with the place that it came from. Values only; nothing here reads files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from mitm_mirror.resources.destination_rule import DestinationRule
@@ -29,6 +30,8 @@ class Resource(Generic[Spec]):
     file: str
     locate: Callable[[FieldPath], tuple[int, int]]
     """(line, column), from 1, of a field path; of the nearest enclosing field where it is absent."""
+    created: datetime | None = None
+    """`creationTimestamp`, with its time zone; None in a file that no cluster has seen."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
@@ -37,6 +40,19 @@ class Resource(Generic[Spec]):
         """An issue about the field at `path` of this resource."""
         line, column = self.locate(path)
         return Issue(severity, self.file, line, column, f"{self}: {format_path(path)}", message)
+
+
+def oldest_first(resources: Sequence[Resource[Spec]]) -> list[Resource[Spec]]:
+    """By creation time, then name and namespace; those without a time last, as they were read.
+
+    What is in no cluster yet will be younger than what is, and is created in the order of the files.
+    Source: istio pilot/pkg/model/config.go, configCompareByCreationTime.
+    """
+    dated = [resource for resource in resources if resource.created is not None]
+    if not dated:
+        return list(resources)
+    dated.sort(key=lambda resource: (resource.created, resource.name, resource.namespace))
+    return [*dated, *(resource for resource in resources if resource.created is None)]
 
 
 def format_path(path: FieldPath) -> str:

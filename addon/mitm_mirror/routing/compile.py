@@ -1,18 +1,19 @@
 """From resources to a RouteTable: everything that can be decided before a request comes is decided here."""
 
 from mitm_mirror.resources.annotations import parse_annotations
-from mitm_mirror.resources.issue import Issue, Severity
-from mitm_mirror.resources.resource import Resource, Resources
+from mitm_mirror.resources.issue import Issue
+from mitm_mirror.resources.resource import Resource, Resources, oldest_first
 from mitm_mirror.resources.virtual_service import VirtualService
 from mitm_mirror.routing.delegate import Delegates
 from mitm_mirror.routing.destinations import DestinationResolver
-from mitm_mirror.routing.hosts import host_key, qualify_host, short_names
+from mitm_mirror.routing.host_claims import Claim, HostClaims
 from mitm_mirror.routing.routes import RouteCompiler
-from mitm_mirror.routing.table import RouteTable, VirtualHost
+from mitm_mirror.routing.table import RouteTable
+from mitm_mirror.routing.vantage import DEFAULT_VANTAGE, MESH, Vantage, resolve_gateway
 
 
 def compile_table(
-    resources: Resources, *, host_suffix: str = "-shadow"
+    resources: Resources, *, host_suffix: str = "-shadow", vantage: Vantage = DEFAULT_VANTAGE
 ) -> tuple[RouteTable, tuple[Issue, ...]]:
     """The table, and what is worth knowing about the rules, each with its position.
 
@@ -20,67 +21,61 @@ def compile_table(
     only compiling finds (a bad regex, a route without any weight); the table leaves out what has an
     error. Annotations that do not parse are left to validation and count as absent here.
 
-    Of two VirtualServices for one host the first in the files wins whole, as for sidecars in Istio,
-    which merges for gateways only. `spec.gateways` and `exportTo` are not asked: a VirtualService
-    that is loaded here is meant for here.
+    Rules that are not for the proxy at `vantage` are left out with a warning, or with a notice where a
+    vantage was asked for.
     """
-    resolver = DestinationResolver(resources)
+    resolver = DestinationResolver(resources, vantage)
     issues: list[Issue] = []
-    claims = _Claims(issues)
+    claims = HostClaims(vantage.namespace, issues)
     delegates = Delegates({(r.namespace, r.name): r for r in resources.virtual_services}, issues)
-    virtual_hosts: list[VirtualHost] = []
-    written_short: list[tuple[str, VirtualHost]] = []
-    for resource in resources.virtual_services:
-        hosts, names = claims.claim(resource)
-        if not hosts:
-            continue
+    for resource in _select(resources.virtual_services, vantage, issues):
         annotations, _ = parse_annotations(resource.annotations)
-        compiler = RouteCompiler(resource, annotations, delegates, resolver, host_suffix, issues)
-        rule = compiler.rule()
-        virtual_host = VirtualHost(rule, hosts, compiler.compile_routes())
-        virtual_hosts.append(virtual_host)
-        written_short += [(name, virtual_host) for name in names]
+        compiler = RouteCompiler(resource, annotations, delegates, resolver, vantage, host_suffix, issues)
+        joins = any(gateway != MESH for gateway in _gateways(resource) & set(vantage.gateways))
+        claims.add(Claim(resource, compiler.rule(), compiler.compile_routes(), joins))
     delegates.warn_unused()
-    # Full names before short ones: a host that a rule spells out is never somebody else's short name.
-    full = [(host, virtual_host) for virtual_host in virtual_hosts for host in virtual_host.hosts]
-    derived = [(name, virtual_host) for host, virtual_host in full for name in short_names(host)]
-    answered_for = (*full, *written_short, *derived)
-    return RouteTable(tuple(virtual_hosts), answered_for, resolver.clusters), (*resolver.issues, *issues)
+    # A gateway's routes are for the hosts alone (istio gateway.go, buildGatewayHTTPRouteConfig).
+    addresses = resolver.addresses() if MESH in vantage.gateways else ()
+    virtual_hosts, names = claims.settle(addresses)
+    table = RouteTable(tuple(virtual_hosts), tuple(names), resolver.clusters)
+    return table, (*resolver.issues, *issues)
 
 
-class _Claims:
-    """Which VirtualService a host belongs to: the first that names it."""
+def _select(
+    resources: tuple[Resource[VirtualService], ...], vantage: Vantage, issues: list[Issue]
+) -> list[Resource[VirtualService]]:
+    """The VirtualServices with hosts that are for this proxy, in the order in which Istio asks them.
 
-    def __init__(self, issues: list[Issue]) -> None:
-        self._owners: dict[str, Resource[VirtualService]] = {}
-        self._short_owners: dict[str, Resource[VirtualService]] = {}
-        self._issues = issues
+    The older goes before the younger, but before both go those that are exported to the proxy's own
+    namespace by name, and before these that namespace's own. Source: istio
+    pilot/pkg/model/push_context.go, initVirtualServices, and virtualservice.go, SelectVirtualServices.
+    """
+    selected = []
+    for resource in resources:
+        if not resource.spec.hosts:
+            continue
+        if not vantage.sees(resource.spec.export_to, resource.namespace):
+            issues.append(vantage.not_exported(resource, resource.spec.export_to))
+            continue
+        gateways = _gateways(resource)
+        if not gateways & set(vantage.gateways):
+            message = (
+                f"it is for {' and '.join(sorted(gateways))}, this proxy plays {vantage.plays} "
+                "(mirror_gateways): not used here"
+            )
+            issues.append(resource.issue(vantage.gateway_severity, ("spec", "gateways"), message))
+            continue
+        selected.append(resource)
 
-    def claim(self, resource: Resource[VirtualService]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """(hosts, short names) that are now this VirtualService's own, with warnings for the others."""
-        hosts: dict[str, None] = {}
-        names: dict[str, None] = {}
-        for i, written in enumerate(resource.spec.hosts):
-            host = qualify_host(written, resource.namespace)
-            owner = self._owners.setdefault(host, resource)
-            if owner is not resource:
-                line, _ = owner.locate(("spec", "hosts"))
-                place = f"{owner} ({owner.file}:{line})"
-                message = f"host {written} belongs to {place}; its rules are used, not these"
-                self._warn(resource, i, message)
-                continue
-            hosts[host] = None
-            name = host_key(written)
-            if name == host:
-                continue
-            # `httpbin` of two namespaces are two services, but one name can mean only one of them.
-            owner = self._short_owners.setdefault(name, resource)
-            if owner is resource:
-                names[name] = None
-            else:
-                message = f"requests for {written} alone go by {owner}; this one answers for {host}"
-                self._warn(resource, i, message)
-        return tuple(hosts), tuple(names)
+    def group(resource: Resource[VirtualService]) -> int:
+        if not resource.spec.export_to or "*" in resource.spec.export_to:
+            return 2
+        return 0 if resource.namespace == vantage.namespace else 1
 
-    def _warn(self, resource: Resource[VirtualService], index: int, message: str) -> None:
-        self._issues.append(resource.issue(Severity.WARNING, ("spec", "hosts", index), message))
+    return sorted(oldest_first(selected), key=group)
+
+
+def _gateways(resource: Resource[VirtualService]) -> frozenset[str]:
+    """What the VirtualService is bound to: all sidecars where it says nothing."""
+    names = resource.spec.gateways or (MESH,)
+    return frozenset(resolve_gateway(name, resource.namespace) for name in names)

@@ -1,14 +1,18 @@
 """What routing says about one request. Values only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.routing.authority import bracketed
+from mitm_mirror.routing.authority import DEFAULT_PORTS, bracketed, server_name, written_port
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.pool_limits import PoolLimits
-from mitm_mirror.routing.request import HeaderFields
+from mitm_mirror.routing.request import HeaderFields, RequestHead
 from mitm_mirror.upstream_tls import UpstreamTls
+
+Lookup = Literal["", "original_dst", "host"]
+"""How an endpoint's address is found: it is known; it is the one that the client addressed (resolution
+NONE); it is the one in the request's Host (DYNAMIC_DNS)."""
 
 AnswerReason = Literal[
     "redirect", "direct_response", "no_route", "no_endpoint", "fault_abort", "cors_preflight", "overflow"
@@ -30,16 +34,32 @@ class HeaderOperations:
         return bool(self.remove or self.set or self.add)
 
 
+_LOOKUPS = {"original_dst": "where the client addressed its request", "host": "the request's Host"}
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where to connect. `scheme` is None where the client's own scheme is kept."""
 
     address: str
-    """An IP address (IPv6 without brackets) or a DNS name."""
+    """An IP address (IPv6 without brackets) or a DNS name; empty where a request has to come first."""
     port: int
+    """0 where a request has to come first."""
     scheme: Literal["http", "https"] | None = None
     tls: UpstreamTls | None = None
     """What a DestinationRule says about TLS to it; None where it says nothing, or for `http`."""
+    lookup: Lookup = ""
+
+    def seen_by(self, head: RequestHead) -> "Endpoint | None":
+        """The endpoint with its address, which may be the request's to give; None where it gives none."""
+        if not self.lookup:
+            return self
+        if self.lookup == "original_dst":
+            address, port = head.original_host, self.port or head.original_port
+        else:
+            address = server_name(head.authority)
+            port = written_port(head.authority) or DEFAULT_PORTS[self.scheme or head.scheme]
+        return replace(self, address=address, port=port, lookup="") if address and port else None
 
     def server_name(self, default: str) -> str:
         """The SNI to send: the rule's, else `default`."""
@@ -47,7 +67,10 @@ class Endpoint:
 
     @property
     def host_port(self) -> str:
-        """`127.0.0.1:8001`, `[::1]:8001`."""
+        """`127.0.0.1:8001`, `[::1]:8001`; words where a request has to come first."""
+        if self.lookup:
+            port = f", port {self.port}" if self.port else ""
+            return f"{_LOOKUPS[self.lookup]}{port}"
         return f"{bracketed(self.address)}:{self.port}"
 
 
@@ -69,6 +92,13 @@ class Target:
     is_tracked: bool = False
     """Whether its requests are counted while they are in flight, see `ClusterStates.enter`."""
 
+    def seen_by(self, head: RequestHead) -> "Target | None":
+        """The target with its endpoint's address, see `Endpoint.seen_by`."""
+        if not self.endpoint.lookup:
+            return self
+        endpoint = self.endpoint.seen_by(head)
+        return None if endpoint is None else replace(self, endpoint=endpoint)
+
     @property
     def cluster(self) -> str:
         """Istio's name for this destination: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
@@ -85,6 +115,11 @@ class RuleRef:
     """The route's name, or `http[2]` where it has none. Empty where no route matched."""
     source: str
     """`file:line` of the route."""
+
+    def seen_from(self, rule: "RuleRef") -> str:
+        """The route's name, beside another rule of the same host: with its VirtualService if that differs."""
+        same = self.virtual_service == rule.virtual_service
+        return self.route if same else f"VirtualService {self.virtual_service} {self.route}"
 
 
 @dataclass(frozen=True, slots=True)

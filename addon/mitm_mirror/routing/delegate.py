@@ -12,6 +12,8 @@ from mitm_mirror.resources.issue import Issue, Severity
 from mitm_mirror.resources.resource import FieldPath, Resource
 from mitm_mirror.resources.virtual_service import HTTPRoute, VirtualService
 from mitm_mirror.routing.merge_matches import merge_matches
+from mitm_mirror.routing.source_match import resolve_match
+from mitm_mirror.routing.vantage import Vantage
 
 _INHERITED = (
     "rewrite",
@@ -76,7 +78,7 @@ class Delegates:
         """
         routes: list[RouteSource] = []
         for i, spec in enumerate(resource.spec.http):
-            source = RouteSource(spec, f"http[{i}]", resource, ("spec", "http", i))
+            source = RouteSource(_resolved(spec, resource), f"http[{i}]", resource, ("spec", "http", i))
             if spec.delegate is None:
                 routes.append(source)
                 continue
@@ -94,21 +96,26 @@ class Delegates:
 
     def _find(self, source: RouteSource, namespace: str, name: str) -> Resource[VirtualService] | None:
         found = self.resources.get((namespace, name))
-        if found is not None and not found.spec.hosts:
-            self._used.add((namespace, name))
-            return found
+        client = source.resource.namespace
         if found is None:
             problem = f"there is no VirtualService {namespace}/{name}"
-        else:
+        elif found.spec.hosts:
             line, _ = found.locate(("spec", "hosts"))
             problem = f"{found} ({found.file}:{line}) has hosts, so it is no delegate"
+        elif not Vantage(namespace=client).sees(found.spec.export_to, namespace):
+            # Whatever this proxy may see itself: the delegate is part of a VirtualService of that namespace.
+            problem = f"{found} is not exported to namespace {client}"
+        else:
+            self._used.add((namespace, name))
+            return found
         message = f"{problem}; this route is left out"
         self.issues.append(source.issue(Severity.WARNING, ("delegate",), message))
         return None
 
     def _merge(self, source: RouteSource, delegate: Resource[VirtualService]) -> list[RouteSource]:
         routes: list[RouteSource] = []
-        for i, spec in enumerate(delegate.spec.http):
+        for i, written in enumerate(delegate.spec.http):
+            spec = _resolved(written, delegate)
             path: FieldPath = ("spec", "http", i)
             matches = merge_matches(source.spec.match, spec.match)
             if matches is None:
@@ -127,6 +134,14 @@ class Delegates:
             place = f"{source.place}/http[{i}]"
             routes.append(RouteSource(merged, place, delegate, path, source, inherited))
         return routes
+
+
+def _resolved(spec: HTTPRoute, resource: Resource[VirtualService]) -> HTTPRoute:
+    """The route with the gateways of its matches resolved, in the namespace in which they were written."""
+    if not any(match.gateways for match in spec.match):
+        return spec
+    matches = tuple(resolve_match(match, resource.namespace) for match in spec.match)
+    return spec.model_copy(update={"match": matches})
 
 
 def _is_given(spec: HTTPRoute, name: str) -> bool:

@@ -64,8 +64,9 @@ def _describe_destination(prefix: str, destination: ResolvedDestination) -> list
             continue
         for weight, target in zip(found.targets.weights, found.targets.items, strict=True):
             share = f" weight {weight}" if len(found.targets.items) > 1 else ""
-            scheme = f"{target.endpoint.scheme}://" if target.endpoint.scheme else ""
-            lines.append(f"  endpoint {scheme}{target.endpoint.host_port}{share}")
+            endpoint = target.endpoint
+            scheme = f"{endpoint.scheme}://" if endpoint.scheme and not endpoint.lookup else ""
+            lines.append(f"  endpoint {scheme}{endpoint.host_port}{share}")
     return lines if len(lines) > 1 else [*lines, "  no endpoint"]
 
 

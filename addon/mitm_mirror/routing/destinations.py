@@ -1,30 +1,25 @@
 """Destinations resolved: from host, subset and port to endpoints that can be chosen from."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mitm_mirror.resources.destination_rule import ConsistentHashLB, TLSmode
-from mitm_mirror.resources.issue import Severity
+from mitm_mirror.resources.issue import Issue, Severity
 from mitm_mirror.resources.resource import FieldPath, Resource, Resources
 from mitm_mirror.resources.virtual_service import Destination, VirtualService
 from mitm_mirror.routing.decision import Endpoint, HeaderOperations, Target
 from mitm_mirror.routing.hash_policy import compile_hash_policy
 from mitm_mirror.routing.hash_ring import DEFAULT_NODES, HashRing
-from mitm_mirror.routing.hosts import HostIndex, host_key, qualify_host
+from mitm_mirror.routing.host_rules import ROOT_NAMESPACE, DestinationRules, HostSubset
+from mitm_mirror.routing.hosts import host_key, qualify_host
 from mitm_mirror.routing.load_balancer import LoadBalancer, compile_load_balancer
 from mitm_mirror.routing.outlier import compile_outlier_policy
 from mitm_mirror.routing.pool_limits import compile_pool_limits
 from mitm_mirror.routing.port_targets import Balance, PortTargets, Sticky
-from mitm_mirror.routing.services import Service, build_services, is_subset, port_scheme
-from mitm_mirror.routing.traffic_policy import (
-    HostRules,
-    HostSubset,
-    SourcedPolicy,
-    find_setting,
-    rules_by_host,
-    upstream_tls,
-)
+from mitm_mirror.routing.services import Service, build_services, port_scheme
+from mitm_mirror.routing.traffic_policy import SourcedPolicy, find_setting, upstream_tls
+from mitm_mirror.routing.vantage import Vantage
 from mitm_mirror.routing.view import RequestView
 from mitm_mirror.routing.weights import Weighted
 from mitm_mirror.text import encode
@@ -84,9 +79,10 @@ class _Resolution:
 class DestinationResolver:
     """Resolves the destinations of all VirtualServices, and collects what is wrong with them."""
 
-    def __init__(self, resources: Resources) -> None:
-        self._services, self.issues = build_services(resources)
-        self._rules = HostIndex(rules_by_host(resources.destination_rules).items())
+    def __init__(self, resources: Resources, vantage: Vantage) -> None:
+        self._services, self.issues = build_services(resources, vantage)
+        self._rules = DestinationRules(resources.destination_rules, vantage)
+        self.issues += [*self._rules.issues, *self._out_of_reach(resources, vantage)]
         # Thousands of routes name the same few destinations.
         self._resolutions: dict[tuple[str, str, str, int | None], _Resolution] = {}
 
@@ -95,6 +91,22 @@ class DestinationResolver:
         """All that was resolved and leads somewhere, by the cluster's name."""
         found = (resolution.destination.by_port.values() for resolution in self._resolutions.values())
         return {targets.cluster: targets for by_port in found for targets in by_port}
+
+    def addresses(self) -> list[tuple[str, str]]:
+        """(address, host) of every service that has one."""
+        return [(service.address, host) for host, service in self._services.items() if service.address]
+
+    def _out_of_reach(self, resources: Resources, vantage: Vantage) -> Iterator[Issue]:
+        """A warning at each rule that no look-up for its service finds; wildcards may be for any service."""
+        for rule in resources.destination_rules:
+            service = self._find_service(qualify_host(rule.spec.host, rule.namespace), rule.spec.host)
+            if service is None or self._rules.reaches(rule.namespace, service.namespace):
+                continue
+            message = (
+                f"{rule.namespace} is neither this proxy's namespace ({vantage.namespace}, mirror_namespace) "
+                f"nor that of {service.host} ({service.namespace}) nor {ROOT_NAMESPACE}: not used here"
+            )
+            yield rule.issue(vantage.namespace_severity, ("metadata", "namespace"), message)
 
     def resolve(
         self, resource: Resource[VirtualService], path: FieldPath, destination: Destination, effect: str
@@ -137,7 +149,7 @@ class DestinationResolver:
         """Targets by port, and the reason where there are none."""
         if service is None:
             return {}, f"no ServiceEntry defines host {host}"
-        rules = self._rules.find(host) or _NO_RULES
+        rules = self._rules.find(host, service.namespace)
         part = _EVERYTHING
         if subset:
             if subset not in rules.subsets:
@@ -156,7 +168,6 @@ class DestinationResolver:
         return {}, f"{service.host} has no endpoint with the labels of subset {subset} ({wanted})"
 
 
-_NO_RULES = HostRules()
 _EVERYTHING = HostSubset({}, None)
 
 
@@ -169,9 +180,12 @@ def _port_targets(
     for service_part in service.parts:
         port = next((port for port in service_part.ports if port.number == number), None)
         for workload in service_part.workloads if port is not None else ():
-            if port is not None and is_subset(part.labels, workload.labels):
+            if port is not None and workload.is_in(part.labels, subset):
                 scheme, tls = (port_scheme(port), None) if tls_policy is None else tls_policy
-                endpoints.append(Endpoint(workload.address, workload.port(port), scheme, tls))
+                tls = _with_names(tls, scheme, service.subject_alt_names)
+                endpoints.append(
+                    Endpoint(workload.address, workload.port(port), scheme, tls, workload.lookup)
+                )
                 weights.append(workload.weight)
     if not endpoints:
         return None
@@ -187,6 +201,19 @@ def _port_targets(
     targets = [Target(host, subset, number, endpoint, limits, outlier, is_tracked) for endpoint in endpoints]
     sticky = None if balancing is None else _sticky(balancing.consistent_hash, targets, weights)
     return PortTargets(targets[0].cluster, Weighted(targets, weights), sticky, balancer, limits, outlier)
+
+
+def _with_names(
+    tls: UpstreamTls | None, scheme: Literal["http", "https"] | None, names: tuple[str, ...]
+) -> UpstreamTls | None:
+    """The settings with the ServiceEntry's subjectAltNames, where a DestinationRule gives none.
+
+    Source: istio pilot/pkg/networking/core/cluster_tls.go, constructUpstreamTLS. They hold also where
+    the port's protocol alone asks for TLS: in a mesh that is the client's own, here it is ours.
+    """
+    if scheme != "https" or not names or (tls is not None and tls.subject_alt_names):
+        return tls
+    return replace(UpstreamTls() if tls is None else tls, subject_alt_names=names)
 
 
 def _sticky(

@@ -44,15 +44,16 @@ def explain(table: RouteTable, head: RequestHead) -> Explanation:
     A client that is not known (`head.client` empty) counts as any client.
     """
     key = host_key(head.authority)
-    virtual_host = table.index.find(key)
-    if virtual_host is None:
+    first = table.index.find(key)
+    if first is None:
         return Explanation(head, close_hosts=_close_hosts(table, key))
+    virtual_host = first.at(head.port) or first
     view = RequestView(head)
     passed, route, match = _search(virtual_host, view)
     found = Explanation(head, host=_host_of(table, key), virtual_service=virtual_host.rule, passed=passed)
     if route is None or match is None:
-        if virtual_host.ports is not None and head.port not in virtual_host.ports:
-            return replace(found, ports=virtual_host.ports)
+        if virtual_host.at(head.port) is None:
+            return replace(found, ports=tuple(sorted(p for each in first.chain() for p in each.ports or ())))
         return replace(found, answer=virtual_host.no_route)
     explained = replace(found, route=_deciding(route, match, view))
     action = route.action
@@ -143,7 +144,7 @@ def _alternative(
     mirrors: tuple[ExplainedMirror, ...] = ()
     if isinstance(decision, Forward) and action.mirrors is not None:
         mirrors = _mirrors(action.mirrors, decision, view)
-    destination = _hashed(_destination(chosen.destination, view.head.port), chosen.destination, view)
+    destination = _hashed(_destination(chosen.destination, view.head), chosen.destination, view)
     return Alternative(percent, destination, decision, mirrors)
 
 
@@ -164,11 +165,15 @@ def _hashed(
         return replace(explained, chosen_by="consistentHash: a new cookie decides, and keeps it so")
     if key is None:
         return replace(explained, chosen_by="consistentHash: this request has no key, so chance decides")
-    chosen = EndpointShare(found.sticky.ring.find(key).endpoint, 100.0)
+    endpoint = found.sticky.ring.find(key).endpoint.seen_by(view.head)
+    if endpoint is None:
+        return explained
+    chosen = EndpointShare(endpoint, 100.0)
     return replace(explained, endpoints=(chosen,), chosen_by="consistentHash: the same for this key always")
 
 
-def _destination(destination: ResolvedDestination, client_port: int) -> ExplainedDestination:
+def _destination(destination: ResolvedDestination, head: RequestHead) -> ExplainedDestination:
+    client_port = head.port
     port = client_port if destination.port is None else destination.port
     found = destination.by_port.get(port)
     endpoints: tuple[EndpointShare, ...] = ()
@@ -176,9 +181,11 @@ def _destination(destination: ResolvedDestination, client_port: int) -> Explaine
     if found is not None:
         total = sum(found.targets.weights)
         endpoints = tuple(
-            EndpointShare(target.endpoint, 100 * weight / total)
+            EndpointShare(endpoint, 100 * weight / total)
             for target, weight in zip(found.targets.items, found.targets.weights, strict=True)
+            if (endpoint := target.endpoint.seen_by(head)) is not None
         )
+        problem = "" if endpoints else "the request does not say where it is to go"
     elif destination.problem:
         problem = destination.problem
     else:
@@ -193,7 +200,7 @@ def _mirrors(mirrors: Mirrors, decision: Forward, view: RequestView) -> tuple[Ex
     sampling, settled = _sampling(mirrors, view)
     explained = []
     for policy, copy in zip(mirrors.policies, decision.mirrors, strict=True):
-        destination = _destination(policy.destination, view.head.port)
+        destination = _destination(policy.destination, view.head)
         ended, reason = copy.outcome, ""
         if ended is Outcome.NOT_SAMPLED and not settled:
             ended = Outcome.NO_ENDPOINT if destination.problem else None

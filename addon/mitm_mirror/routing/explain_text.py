@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.routing.decision import Answer, Forward, HeaderOperations
+from mitm_mirror.routing.decision import Answer, Forward, HeaderOperations, RuleRef
 from mitm_mirror.routing.explanation import (
     Alternative,
     DecidingRoute,
@@ -34,21 +34,23 @@ def render_explanation(explanation: Explanation) -> str:
     rule = explanation.virtual_service
     lines += [f"VirtualService {rule.virtual_service} ({rule.source})", f"  by its host {explanation.host}"]
     for passed in explanation.passed:
-        lines += _passed_route(passed)
+        lines += _passed_route(passed, rule)
     if explanation.route is not None:
-        lines += _deciding_route(explanation.route)
+        lines += _deciding_route(explanation.route, rule)
     lines += ["", *_effect(explanation)]
     return "\n".join(lines)
 
 
-def _passed_route(passed: PassedRoute) -> list[str]:
+def _passed_route(passed: PassedRoute, rule: RuleRef) -> list[str]:
+    place = f"{passed.rule.seen_from(rule)} ({passed.rule.source})"
     if passed.reason:
-        return [f"  {passed.rule.route} ({passed.rule.source}) is never reached: {passed.reason}"]
-    return [f"  {passed.rule.route} ({passed.rule.source}) does not match", *_passed_matches(passed.matches)]
+        return [f"  {place} is never reached: {passed.reason}"]
+    return [f"  {place} does not match", *_passed_matches(passed.matches)]
 
 
-def _deciding_route(route: DecidingRoute) -> list[str]:
-    lines = [f"  {route.rule.route} ({route.rule.source}) decides", *_passed_matches(route.passed)]
+def _deciding_route(route: DecidingRoute, rule: RuleRef) -> list[str]:
+    place = f"{route.rule.seen_from(rule)} ({route.rule.source})"
+    lines = [f"  {place} decides", *_passed_matches(route.passed)]
     if route.index is None:
         return [*lines, "    it has no match: it takes every request"]
     return [*lines, f"    match[{route.index}] is met: {route.conditions}"]

@@ -19,7 +19,7 @@ Subject = Literal["uri", "method", "authority", "scheme", "header", "without hea
 # A route without a `uri` match is a match of the prefix "/" (see there).
 _ROOT_LENGTH = 1
 # Only a JWT filter could provide what such a "header" matches; there is none here.
-_CLAIMS = "@request.auth.claims"
+JWT_CLAIMS = "@request.auth.claims"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,11 @@ CATCH_ALL = Match(0, (), _ROOT_LENGTH)
 
 @dataclass(frozen=True, slots=True)
 class UnmetMatch:
-    """A match that no request can meet here, see `never_matches`."""
+    """A match that no request can meet here, see `source_match.find_unmet`."""
 
     field: str
     """The field that is to blame."""
+    reason: str
 
 
 class MatchError(ValueError):
@@ -72,21 +73,6 @@ class MatchError(ValueError):
     def __init__(self, path: FieldPath, message: str) -> None:
         super().__init__(message)
         self.path = path
-
-
-def never_matches(spec: HTTPMatchRequest) -> str:
-    """The field for which the match can never be met here, or an empty string.
-
-    There is no workload whose labels or namespace could be meant, and no gateway. As in Istio a
-    match with `gateways` is decided by them alone. Source: route.go, sourceMatchHTTP.
-    """
-    if spec.gateways:
-        return "" if "mesh" in spec.gateways else "gateways"
-    if spec.source_labels:
-        return "sourceLabels"
-    if spec.source_namespace:
-        return "sourceNamespace"
-    return "headers" if any(name.startswith(_CLAIMS) for name in spec.headers) else ""
 
 
 def compile_match(spec: HTTPMatchRequest) -> Match:
@@ -114,7 +100,7 @@ def compile_match(spec: HTTPMatchRequest) -> Match:
         condition = _header_condition(name.lower().encode(), ("headers", name), value)
         found.append((Check("header", name, value), condition))
     for name, value in spec.without_headers.items():
-        if not name.startswith(_CLAIMS):
+        if not name.startswith(JWT_CLAIMS):
             forbidden = _value_match(("withoutHeaders", name), value)
             condition = _without_condition(name.lower().encode(), forbidden, is_presence(value))
             found.append((Check("without header", name, value), condition))

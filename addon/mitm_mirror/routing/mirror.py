@@ -85,6 +85,7 @@ class Mirrors:
                 outcome = Outcome.NOT_SAMPLED
             if outcome is None:
                 target = policy.destination.choose(head.port, draw)
+                target = None if target is None else target.seen_by(head)
                 outcome = Outcome.NO_ENDPOINT if target is None else None
             copies.append(
                 MirrorCopy(

@@ -4,18 +4,11 @@ from mitm_mirror.routing.matchers import Check, Match, UnmetMatch, is_presence, 
 from mitm_mirror.routing.printable import quoted
 from mitm_mirror.routing.view import RequestView
 
-_NEVER = {
-    "gateways": "it is for gateways alone, and this proxy is none",
-    "sourceLabels": "clients have no labels here",
-    "sourceNamespace": "clients have no namespace here",
-    "headers": "there is no JWT filter that could know @request.auth.claims",
-}
-
 
 def explain_mismatch(match: Match | UnmetMatch, view: RequestView) -> str:
     """The first condition that fails and why, in the order in which routing asks; empty where all hold."""
     if isinstance(match, UnmetMatch):
-        return f"{match.field}: never met, {_NEVER[match.field]}"
+        return f"{match.field}: never met, {match.reason}"
     if match.port and match.port != view.head.port:
         return f"port: expected {match.port}, the request is for {view.head.port}"
     for check, condition in zip(match.checks, match.conditions, strict=True):

@@ -22,3 +22,6 @@ class RequestHead:
     """The port that the client addressed (not the one that the proxy listens on)."""
     client: str
     """The client's IP address."""
+    original_host: str = ""
+    """Where the client meant its connection to go: an IP address or a name; empty where nobody knows."""
+    original_port: int = 0

@@ -32,12 +32,13 @@ from mitm_mirror.routing.matchers import (
     MatchError,
     UnmetMatch,
     compile_match,
-    never_matches,
 )
 from mitm_mirror.routing.mirror import MirrorPolicy, Mirrors, percentage_millionths, route_millionths
 from mitm_mirror.routing.redirect import compile_redirect
 from mitm_mirror.routing.rewrite import compile_rewrite
+from mitm_mirror.routing.source_match import find_unmet
 from mitm_mirror.routing.table import IdleRoute, Route
+from mitm_mirror.routing.vantage import Vantage
 from mitm_mirror.routing.weights import Weighted
 
 _NO_COPY = "0 copies no request"
@@ -51,6 +52,7 @@ class RouteCompiler:
     annotations: MirrorAnnotations
     delegates: Delegates
     resolver: DestinationResolver
+    vantage: Vantage
     host_suffix: str
     issues: list[Issue]
 
@@ -98,9 +100,9 @@ class RouteCompiler:
         compiled: list[Match | UnmetMatch] = []
         written: list[HTTPMatchRequest] = []
         for i, match in enumerate(source.spec.match):
-            # Not warned about here: validation names each field that is not acted on.
-            if field := never_matches(match):
-                compiled.append(UnmetMatch(field))
+            if unmet := find_unmet(match, self.vantage):
+                compiled.append(unmet)
+                self._report_unmet(source, i, unmet)
                 continue
             try:
                 compiled.append(compile_match(match))
@@ -110,6 +112,15 @@ class RouteCompiler:
                 path = ("match",) if source.root is not None else ("match", i, *e.path)
                 self._error(source, path, str(e))
         return tuple(compiled), tuple(written)
+
+    def _report_unmet(self, source: RouteSource, index: int, unmet: UnmetMatch) -> None:
+        severity = {
+            "gateways": self.vantage.gateway_severity,
+            "sourceLabels": self.vantage.labels_severity,
+            "sourceNamespace": self.vantage.namespace_severity,
+        }.get(unmet.field, Severity.WARNING)
+        path: FieldPath = ("match",) if source.root is not None else ("match", index, unmet.field)
+        self.issues.append(source.issue(severity, path, f"this match is never met: {unmet.reason}"))
 
     def _compile_action(self, source: RouteSource) -> Action | None:
         """None where the route is wrong."""

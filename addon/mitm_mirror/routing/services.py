@@ -1,14 +1,17 @@
 """The service registry: what ServiceEntry and WorkloadEntry say about where services are."""
 
+import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mitm_mirror.resources.issue import Issue, Severity
-from mitm_mirror.resources.resource import FieldPath, Resource, Resources
+from mitm_mirror.resources.resource import FieldPath, Resource, Resources, oldest_first
 from mitm_mirror.resources.service_entry import Resolution, ServiceEntry, ServicePort
 from mitm_mirror.resources.workload_entry import WorkloadEntry
+from mitm_mirror.routing.decision import Lookup
 from mitm_mirror.routing.hosts import host_key
+from mitm_mirror.routing.vantage import Vantage
 
 _SCHEMES: dict[str, Literal["http", "https"]] = {
     "HTTP": "http",
@@ -41,9 +44,25 @@ class Workload:
     """By the service port's name."""
     labels: Labels
     weight: int
+    lookup: Lookup = ""
+
+    def is_in(self, labels: Labels, subset: str) -> bool:
+        """Whether it is part of a subset with these labels.
+
+        NONE knows no labels and serves every subset; DYNAMIC_DNS has none (istio
+        pilot/pkg/networking/core/cluster_builder.go, buildSubsetCluster).
+        """
+        if self.lookup == "host":
+            return not subset
+        return self.lookup == "original_dst" or is_subset(labels, self.labels)
 
     def port(self, service_port: ServicePort) -> int:
-        """Source: istio's serviceentry/conversion.go, convertWorkloadInstanceToServiceInstance."""
+        """0 where it is the request's to give: with NONE unless there is a targetPort (convertServices).
+
+        Source: istio's serviceentry/conversion.go, convertWorkloadInstanceToServiceInstance.
+        """
+        if self.lookup:
+            return service_port.target_port if self.lookup == "original_dst" else 0
         return self.ports.get(service_port.name) or service_port.target_port or service_port.number
 
 
@@ -64,44 +83,95 @@ class Service:
     parts: tuple[ServicePart, ...]
     ports: tuple[int, ...]
     """The numbers of all its ports, without duplicates."""
+    address: str = ""
+    """The virtual IP address by which clients may call it; empty where it has none."""
+    subject_alt_names: tuple[str, ...] = ()
+    """One of these must be in a certificate of its endpoints, unless a DestinationRule names others."""
 
 
-def build_services(resources: Resources) -> tuple[dict[str, Service], list[Issue]]:
+def build_services(resources: Resources, vantage: Vantage) -> tuple[dict[str, Service], list[Issue]]:
     """Services by host key (hosts as written: Istio expands no short name in a ServiceEntry).
 
-    Two ServiceEntries of one namespace for one host add up; of two namespaces the first wins, with
-    a warning at the second, because no client here has a namespace that would decide.
+    Two ServiceEntries of one namespace for one host add up. Of two namespaces the proxy's own goes
+    before any other, else the older ServiceEntry before the younger, with a warning at the one that is
+    not used. Source: istio pilot/pkg/model/sidecar.go, selectServices.
     """
     workload_index = _WorkloadIndex(resources.workload_entries)
     services: dict[str, Service] = {}
     issues: list[Issue] = []
-    for resource in resources.service_entries:
+    seen = []
+    for resource in oldest_first(resources.service_entries):
+        if vantage.sees(resource.spec.export_to, resource.namespace):
+            seen.append(resource)
+        else:
+            issues.append(vantage.not_exported(resource, resource.spec.export_to))
+    for resource in sorted(seen, key=lambda resource: resource.namespace != vantage.namespace):
         selected, selected_issues = _workloads(resource, workload_index)
         issues += selected_issues
+        address, address_issues = _address(resource)
+        issues += address_issues
         for i, written in enumerate(resource.spec.hosts):
             host = host_key(written)
-            workloads = selected
-            if _is_found_by_name(resource.spec) and not host.startswith("*"):
-                workloads = (Workload(address=host, ports={}, labels={}, weight=1),)
             known = services.get(host)
             if known is not None and known.namespace != resource.namespace:
                 message = f"host {written} is used as namespace {known.namespace} defines it, not as here"
                 issues.append(resource.issue(Severity.WARNING, ("spec", "hosts", i), message))
                 continue
-            part = ServicePart(resource.spec.ports, workloads)
-            parts = (part,) if known is None else (*known.parts, part)
-            ports = tuple(dict.fromkeys(port.number for part in parts for port in part.ports))
-            services[host] = Service(host, resource.namespace, parts, ports)
+            part = ServicePart(resource.spec.ports, _without_endpoints(resource.spec, host) or selected)
+            if known is None:
+                known = Service(host, resource.namespace, (), ())
+            parts = (*known.parts, part)
+            services[host] = replace(
+                known,
+                parts=parts,
+                ports=tuple(dict.fromkeys(port.number for part in parts for port in part.ports)),
+                address=known.address or address,
+                subject_alt_names=(*known.subject_alt_names, *resource.spec.subject_alt_names),
+            )
     return services, issues
 
 
-def _is_found_by_name(spec: ServiceEntry) -> bool:
-    """Whether the service's own host is the address to connect to.
+def _without_endpoints(spec: ServiceEntry, host: str) -> tuple[Workload, ...]:
+    """Where the service is if not at endpoints: where the request says it, or at its own name.
 
-    DNS: istio's serviceentry/conversion.go, convertServiceEntryToInstances. NONE: in a mesh the
-    client has resolved the name itself and Envoy keeps the address; here the name is resolved anew.
+    Source: istio's serviceentry/conversion.go, convertServiceEntryToInstances, and for NONE and
+    DYNAMIC_DNS, whose endpoints are not asked, pilot/pkg/networking/core/cluster.go.
     """
-    return not spec.endpoints and spec.workload_selector is None and spec.resolution is not Resolution.STATIC
+    if spec.resolution is Resolution.NONE:
+        return (Workload("", {}, {}, 1, "original_dst"),)
+    if spec.resolution is Resolution.DYNAMIC_DNS:
+        return (Workload("", {}, {}, 1, "host"),)
+    named = not spec.endpoints and spec.workload_selector is None and not host.startswith("*")
+    return (Workload(host, {}, {}, 1),) if named and spec.resolution is not Resolution.STATIC else ()
+
+
+def _address(resource: Resource[ServiceEntry]) -> tuple[str, list[Issue]]:
+    """The address that clients may call instead of the host, and a warning at each other one.
+
+    Of a service without any port for HTTP no address is asked. Of several a mesh uses the first. A range
+    is for connections, which no request is: nobody's Host is a range. Source: istio's
+    serviceentry/conversion.go, convertServices; pilot/pkg/networking/core/httproute.go,
+    generateVirtualHostDomains; `addresses` in service_entry.proto.
+    """
+    first = ""
+    issues: list[Issue] = []
+    if not any(port_scheme(port) or not port.protocol for port in resource.spec.ports):
+        return first, issues
+    for i, written in enumerate(resource.spec.addresses):
+        try:
+            network = ipaddress.ip_network(written, strict=False)
+        except ValueError:
+            message = f"{written!r}, expected an IP address or a range such as 10.0.0.0/8; not used"
+        else:
+            if i:
+                message = f"{written}: not used, as of several addresses the first one counts"
+            elif network.num_addresses == 1:
+                first = str(network.network_address)
+                continue
+            else:
+                message = f"{written}: not used, as requests are routed by Host, which is no range"
+        issues.append(resource.issue(Severity.WARNING, ("spec", "addresses", i), message))
+    return first, issues
 
 
 class _WorkloadIndex:

@@ -1,6 +1,6 @@
 """The compiled rules: from a request's head to a decision."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, HTTPRoute
@@ -43,13 +43,23 @@ class IdleRoute:
 
 
 class VirtualHost:
-    """The routes of one VirtualService, as its hosts use them."""
+    """The routes that answer for some hosts: of one VirtualService, or of several that were merged."""
 
-    __slots__ = ("_entries", "_no_route", "_ports", "all_routes", "hosts", "routes")
+    __slots__ = ("_entries", "_no_route", "_ports", "all_routes", "hosts", "others", "routes")
 
-    def __init__(self, rule: RuleRef, hosts: tuple[str, ...], routes: tuple[Route | IdleRoute, ...]) -> None:
-        """`rule` names the VirtualService alone; it answers where no route matches."""
+    def __init__(
+        self,
+        rule: RuleRef,
+        hosts: tuple[str, ...],
+        routes: tuple[Route | IdleRoute, ...],
+        others: "VirtualHost | None" = None,
+    ) -> None:
+        """`rule` names the VirtualService alone; it answers where no route matches.
+
+        `others` answer for the same hosts on the ports that none of the routes is for.
+        """
         self.hosts = hosts
+        self.others = others
         self.all_routes = routes
         self.routes = tuple(route for route in routes if isinstance(route, Route))
         self._entries = tuple((match, route) for route in self.routes for match in route.matches)
@@ -71,15 +81,28 @@ class VirtualHost:
         """The ports that the routes are for, ascending; None where one is for any port."""
         return None if self._ports is None else tuple(sorted(self._ports))
 
+    def at(self, port: int) -> "VirtualHost | None":
+        """Who answers on a port that clients address: this one, one of the others, or None for nobody."""
+        if self._ports is None or port in self._ports:
+            return self
+        return None if self.others is None else self.others.at(port)
+
+    def chain(self) -> Iterator["VirtualHost"]:
+        """This one and all the others, in the order in which they are asked."""
+        yield self
+        if self.others is not None:
+            yield from self.others.chain()
+
     def decide(self, head: RequestHead, draw: Callable[[], float], balance: Balance) -> Decision:
         """What the first route that matches decides.
 
-        Without any route for the client's port Istio builds no virtual host at all, so the request
-        passes through (istio pilot/pkg/networking/core/route/route.go, BuildHTTPRoutesForVirtualService).
+        Without any route for the client's port Istio builds no virtual host at all, so another
+        VirtualService for the host gets the request, and without one it passes through (istio
+        pilot/pkg/networking/core/route/route.go, BuildHTTPRoutesForVirtualService).
         """
         port = head.port
         if self._ports is not None and port not in self._ports:
-            return _PASS_THROUGH
+            return _PASS_THROUGH if self.others is None else self.others.decide(head, draw, balance)
         view = RequestView(head)
         for match, route in self._entries:
             if match.port and match.port != port:
@@ -119,16 +142,23 @@ class RouteTable:
     @property
     def virtual_service_count(self) -> int:
         """VirtualServices that answer for at least one host."""
-        return len(self._virtual_hosts)
+        return len({rule.virtual_service for rule in self._rules()})
 
     @property
     def host_count(self) -> int:
-        """Hosts that VirtualServices name; their short names do not count."""
+        """Hosts that VirtualServices name; their short names and addresses do not count."""
         return sum(len(virtual_host.hosts) for virtual_host in self._virtual_hosts)
 
     @property
     def route_count(self) -> int:
-        return sum(len(virtual_host.routes) for virtual_host in self._virtual_hosts)
+        """Routes that can be reached. One that hosts share counts once."""
+        return sum(bool(rule.route) for rule in self._rules())
+
+    def _rules(self) -> frozenset[RuleRef]:
+        """The VirtualServices, and every route that can be reached."""
+        found = [virtual_host for first in self._virtual_hosts for virtual_host in first.chain()]
+        routes = (route.rule for virtual_host in found for route in virtual_host.routes)
+        return frozenset((*(virtual_host.rule for virtual_host in found), *routes))
 
     @property
     def index(self) -> HostIndex[VirtualHost]:
@@ -150,13 +180,20 @@ class RouteTable:
         if not self._virtual_hosts:
             return "no rules: every request passes through"
         lines: list[str] = []
-        for virtual_host in self._virtual_hosts:
-            lines.append(", ".join(virtual_host.hosts))
-            lines.append(f"  VirtualService {virtual_host.rule.virtual_service}  {virtual_host.rule.source}")
-            for route in virtual_host.routes:
-                lines.append(f"    {route.rule.route}  {route.rule.source}")
-                lines += [f"      match {describe_match(match)}" for match in route.written]
-                lines += [f"      {line}" for line in describe_action(route.action)]
-            if not virtual_host.routes:
-                lines.append("    no route that could match: every request passes through")
+        for first in self._virtual_hosts:
+            lines.append(", ".join(first.hosts))
+            for virtual_host in first.chain():
+                lines += _describe(virtual_host)
         return "\n".join(lines)
+
+
+def _describe(virtual_host: VirtualHost) -> list[str]:
+    rule = virtual_host.rule
+    lines = [f"  VirtualService {rule.virtual_service}  {rule.source}"]
+    for route in virtual_host.routes:
+        lines.append(f"    {route.rule.seen_from(rule)}  {route.rule.source}")
+        lines += [f"      match {describe_match(match)}" for match in route.written]
+        lines += [f"      {line}" for line in describe_action(route.action)]
+    if not virtual_host.routes:
+        lines.append("    no route that could match: every request passes through")
+    return lines

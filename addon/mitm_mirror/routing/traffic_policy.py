@@ -1,20 +1,16 @@
 """Which of a host's traffic policies hold for a subset and a port."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from mitm_mirror.resources.certificates import SYSTEM_CA, certificate_path
 from mitm_mirror.resources.destination_rule import (
     ClientTLSSettings,
-    DestinationRule,
     PortTrafficPolicy,
     TLSmode,
     TrafficPolicy,
 )
-from mitm_mirror.resources.resource import Resource
-from mitm_mirror.routing.hosts import qualify_host
-from mitm_mirror.routing.services import Labels
 from mitm_mirror.upstream_tls import UpstreamTls
 
 Setting = TypeVar("Setting")
@@ -26,44 +22,6 @@ class SourcedPolicy:
 
     policy: TrafficPolicy
     file: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostSubset:
-    """A named part of a host's endpoints."""
-
-    labels: Labels
-    policy: SourcedPolicy | None
-
-
-@dataclass(slots=True)
-class HostRules:
-    """What all DestinationRules for one host say together."""
-
-    policy: SourcedPolicy | None = None
-    subsets: dict[str, HostSubset] = field(default_factory=dict)
-
-
-def rules_by_host(rules: tuple[Resource[DestinationRule], ...]) -> Mapping[str, HostRules]:
-    """The rules of each host.
-
-    Rules for one host add up: the first definition of a subset wins, and the first traffic policy wins
-    whole (istio pilot/pkg/model/destination_rule.go, mergeDestinationRule). A `workloadSelector` is not
-    asked: clients have no labels here.
-    """
-    found: dict[str, HostRules] = {}
-    for rule in rules:
-        host = found.setdefault(qualify_host(rule.spec.host, rule.namespace), HostRules())
-        if host.policy is None:
-            host.policy = _sourced(rule.spec.traffic_policy, rule)
-        for subset in rule.spec.subsets:
-            policy = _sourced(subset.traffic_policy, rule)
-            host.subsets.setdefault(subset.name, HostSubset(subset.labels, policy))
-    return found
-
-
-def _sourced(policy: TrafficPolicy | None, rule: Resource[DestinationRule]) -> SourcedPolicy | None:
-    return None if policy is None else SourcedPolicy(policy, rule.file)
 
 
 def find_setting(
