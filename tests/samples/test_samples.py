@@ -9,17 +9,33 @@ from pathlib import Path
 
 import pytest
 
+from mitm_mirror.resources.issue import Severity
 from mitm_mirror.resources.not_acted_on import ROWS
 from mitm_mirror.routing.decision import Answer, Decision, Forward
 from mitm_mirror.routing.request import HeaderFields, RequestHead
+from mitm_mirror.routing.vantage import MESH, parse_vantage
 from mitm_mirror.rule_set import RuleSet, load_rule_set
 
 FOLDER = Path(__file__).parent
 SAMPLES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 
 # The files of a task that are in force together with its own.
-BESIDE = {"mirroring.yaml": ["httpbin.yaml"]}
+BESIDE = {
+    "ingress-bookinfo.yaml": ["bookinfo.yaml"],
+    "ingress-helloworld.yaml": ["helloworld.yaml"],
+    "ingress-httpbin.yaml": ["httpbin.yaml"],
+    "mirroring.yaml": ["httpbin.yaml"],
+}
 BOOKINFO = ("request", "traffic", "fault", "virtual", "delegates")
+
+# Samples for the proxies of a gateway; all others are for sidecars.
+GATEWAYS = {
+    "ingress-bookinfo.yaml": "bookinfo-gateway",
+    "ingress-helloworld.yaml": "helloworld-gateway",
+    "ingress-httpbin.yaml": "httpbin-gateway",
+    "istiod.yaml": "istiod-gateway",
+    "websockets.yaml": "tornado-gateway",
+}
 
 DRAWS = 1_000
 """Decisions are made for this many evenly spaced numbers in the place of chance, so that shares come out exactly."""
@@ -27,7 +43,8 @@ DRAWS = 1_000
 
 def load(sample: str) -> RuleSet:
     beside = BESIDE.get(sample, ["bookinfo.yaml"] if sample.startswith(BOOKINFO) else [])
-    return load_rule_set([str(FOLDER / name) for name in dict.fromkeys([*beside, sample])])
+    paths = [str(FOLDER / name) for name in dict.fromkeys([*beside, sample])]
+    return load_rule_set(paths, vantage=parse_vantage([GATEWAYS.get(sample, MESH)], "default", ""))
 
 
 def request(url: str, headers: HeaderFields = (), method: str = "GET") -> RequestHead:
@@ -77,7 +94,8 @@ def test_loads_with_no_warning_but_of_fields_that_are_not_acted_on(sample: str) 
     expected = {row.message for rows in ROWS.values() for row in rows}
 
     assert [str(issue) for issue in rule_set.errors] == []
-    assert [str(issue) for issue in rule_set.issues if issue.message not in expected] == []
+    warnings = [issue for issue in rule_set.issues if issue.severity is Severity.WARNING]
+    assert [str(issue) for issue in warnings if issue.message not in expected] == []
 
 
 JASON = ((b"end-user", b"jason"),)
@@ -127,6 +145,16 @@ CASES = [
     ("websockets.yaml", "http://tornado.example.com/", (), "tornado at 127.0.0.1:9071"),
     ("websockets.yaml", "http://tornado.example.com/websocket",
      ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")), "tornado at 127.0.0.1:9071"),
+    ("ingress-bookinfo.yaml", "http://203.0.113.5/productpage?u=normal", (), "productpage at 127.0.0.1:9001"),
+    ("ingress-bookinfo.yaml", "http://books.example/static/bootstrap.css", (), "productpage at 127.0.0.1:9001"),
+    ("ingress-bookinfo.yaml", "http://books.example/login", (), "productpage at 127.0.0.1:9001"),
+    ("ingress-bookinfo.yaml", "http://books.example/api/v1/products/0/reviews", (), "productpage at 127.0.0.1:9001"),
+    ("ingress-bookinfo.yaml", "http://books.example/", (), "404"),
+    ("ingress-helloworld.yaml", "http://203.0.113.5/hello", (), "helloworld v1 at 127.0.0.1:9061"),
+    ("ingress-helloworld.yaml", "http://203.0.113.5/hello/you", (), "404"),
+    ("ingress-httpbin.yaml", "http://httpbin.example.com/status/200", (), "httpbin v1 at 127.0.0.1:9041"),
+    ("ingress-httpbin.yaml", "http://httpbin.example.com/delay/5", (), "httpbin v1 at 127.0.0.1:9041"),
+    ("ingress-httpbin.yaml", "http://httpbin.example.com/headers", (), "404"),
     ("istiod.yaml", "https://istiod.example.com:15012/", (),
      "istiod.istio-system.svc.cluster.local at 127.0.0.1:15012, TLS for istiod.example.com"),
     ("istiod.yaml", "https://istiod.example.com:15017/inject", (),
@@ -163,6 +191,15 @@ SHARES = [
 )
 def test_shares(sample: str, url: str, headers: HeaderFields, expected: dict[str, int]) -> None:
     assert decisions(sample, request(url, headers)) == expected
+
+
+@pytest.mark.parametrize("sample", GATEWAYS)
+def test_what_is_for_a_gateway_is_not_for_a_sidecar(sample: str) -> None:
+    """The default: then nothing of it is routed, and a warning says so."""
+    rule_set = load_rule_set([str(FOLDER / sample)])
+
+    assert rule_set.table.virtual_service_count == 0
+    assert any(GATEWAYS[sample] in issue.message for issue in rule_set.issues)
 
 
 def test_every_sample_has_a_request() -> None:
