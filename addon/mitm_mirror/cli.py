@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--client", default="", metavar="ADDRESS", help="the client's, for mitm-mirror/sample-by: client"
     )
     _add_vantage(explain)
+    _add_report(commands)
     export = commands.add_parser("export", help="translate rules for another proxy")
     targets = export.add_subparsers(dest="target", required=True, metavar="PROXY")
     envoy = targets.add_parser(
@@ -105,12 +106,39 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = commands.add_parser(
+        "report",
+        help="make a page out of access logs",
+        description="Makes one HTML page out of access logs (mirror_access_log_format=json, gzipped or not, "
+        "of one proxy or several). Exit status: 0 written and every gate passed, 1 a gate was hit, 2 usage.",
+    )
+    report.add_argument("logs", nargs="+", metavar="LOG")
+    report.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where the page goes, - for standard output (default: report.html; with --json none)",
+    )
+    report.add_argument("--json", action="store_true", help="print the report as JSON")
+    report.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        metavar="GATE",
+        help="such as 'mismatch>0.1%%', 'timeout>=10', 'p99_ratio>1.5', 'shadows<1000'; "
+        "several times for several",
+    )
+
+
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "addon":
         print(Path(__file__).with_name("script.py"))
         return EXIT_OK
     if arguments.command == "explain":
         return _explain(arguments)
+    if arguments.command == "report":
+        return _report(arguments)
     if arguments.command == "export":
         return _export_envoy(arguments)
     return _check(arguments)
@@ -231,6 +259,18 @@ def _export_envoy(arguments: argparse.Namespace) -> int:
     print(f"# {rule_set.summary}, by mitm-mirror {__version__}")
     print(export.text, end="")
     return EXIT_OK
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from mitm_mirror.observe.report.command import ReportOptions, UsageError, run_report
+
+    options = ReportOptions(arguments.logs, arguments.output, arguments.json, arguments.fail_on)
+    try:
+        passed = run_report(options)
+    except UsageError as error:
+        print(f"mitm-mirror report: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return EXIT_OK if passed else EXIT_ERRORS
 
 
 def _port(text: str) -> int:

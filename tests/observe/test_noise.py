@@ -158,13 +158,13 @@ def evidence(*pairs: tuple[str | None, str | None]) -> FieldEvidence:
 def test_values_that_might_be_noise(
     pairs: list[tuple[str | None, str | None]], compared: int, expected: str
 ) -> None:
-    suspicion = evidence(*pairs).suspicion("json.a", compared)
+    suspicion = evidence(*pairs).suspicion("json.a", len(pairs), compared)
 
     assert expected in suspicion
     assert bool(expected) is bool(suspicion)
 
 
 def test_a_header_of_the_moment_might_be_noise() -> None:
-    assert evidence(("a", "b")).suspicion("header.etag", 1) == (
+    assert evidence(("a", "b")).suspicion("header.etag", 1, 1) == (
         "etag often differs between two machines or two moments"
     )

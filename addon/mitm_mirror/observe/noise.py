@@ -99,11 +99,12 @@ _LOOKS = (("UUIDs", _UUID), ("points in time", _TIME), ("random tokens", _TOKEN)
 _OF_THE_MOMENT = frozenset({"header.etag", "header.expires", "header.last-modified", "header.x-request-id"})
 _ENOUGH_LOOKS = 3
 _ENOUGH_VALUES = 20
-_DISTINCT_LIMIT = 1000
+_EVIDENCE = 250
+"""Answers that are looked at; a log has millions."""
 
 
 class FieldEvidence:
-    """What the values at one path look like, over many differing answers. Of bounded size."""
+    """What the values at one path look like in the first 250 differing answers."""
 
     __slots__ = ("_distinct", "_looks", "_seen", "_values")
 
@@ -111,33 +112,33 @@ class FieldEvidence:
         self._seen = 0
         self._values = 0
         self._looks: Counter[str] = Counter()
-        self._distinct: set[int] = set()
+        self._distinct: set[str] = set()
 
     def add(self, primary: str | None, shadow: str | None) -> None:
         """Takes in both values of one differing answer."""
+        if self._seen >= _EVIDENCE:
+            return
         self._seen += 1
         both = [value.strip('"') for value in (primary, shadow) if value is not None]
         self._values += len(both)
+        self._distinct.update(both)
         for name, pattern in _LOOKS:
             if len(both) == 2 and all(pattern.fullmatch(value) for value in both):
                 self._looks[name] += 1
                 break
-        if len(self._distinct) < _DISTINCT_LIMIT:
-            self._distinct.update(map(hash, both))
 
-    def suspicion(self, path: str, compared: int) -> str:
-        """Why the path might be noise, given in how many answers it was compared; empty where it looks like
-        a difference."""
+    def suspicion(self, path: str, differing: int, compared: int) -> str:
+        """Why the path might be noise, given in how many of the compared answers it differs; empty where
+        it looks like a difference."""
         if path in _OF_THE_MOMENT:
             return f"{path.partition('.')[2]} often differs between two machines or two moments"
         for name, _ in _LOOKS:
             if self._seen >= _ENOUGH_LOOKS and self._looks[name] == self._seen:
                 return f"all values look like {name}"
-        always = self._seen >= 0.99 * compared
         if (
-            always
+            differing >= 0.99 * compared
             and self._values >= _ENOUGH_VALUES
-            and len(self._distinct) >= min(self._values, _DISTINCT_LIMIT)
+            and len(self._distinct) == self._values
         ):
-            return f"it differs in {self._seen} of {compared} answers, and no value came twice"
+            return f"it differs in {differing} of {compared} answers, and no value came twice"
         return ""
