@@ -1,6 +1,7 @@
 """What a comparison says: values, and the bounded collection of differences. Pure."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -99,29 +100,40 @@ def generalise(path: str) -> str:
 class Findings:
     """Collects differences: one for each generalised path, at most `limit` of them."""
 
-    __slots__ = ("_by_pattern", "_ignore", "_limit", "_value_limit", "truncated")
+    __slots__ = ("_by_pattern", "_counts", "_ignore", "_limit", "_value_limit", "truncated")
 
     def __init__(self, limit: int, value_limit: int, ignore: IgnoreRules) -> None:
         self._by_pattern: dict[str, Difference] = {}
+        self._counts: Counter[str] = Counter()
         self._limit = limit
         self._value_limit = value_limit
         self._ignore = ignore
         self.truncated = False
 
-    def add(self, path: str, kind: Kind, primary: str | None, shadow: str | None) -> None:
-        """Notes a difference, unless it is ignored."""
-        if self._ignore.ignores(path):
-            return
+    @property
+    def looks_at_each(self) -> bool:
+        """Whether differences at one generalised path may fare differently: a rule may name an index."""
+        return bool(self._ignore.rules)
+
+    def add(self, path: str, kind: Kind, primary: str | None, shadow: str | None) -> str:
+        """Notes a difference, unless it is ignored. Returns its generalised path."""
         pattern = generalise(path)
-        known = self._by_pattern.get(pattern)
-        if known:
-            self._by_pattern[pattern] = replace(known, count=known.count + 1)
+        if self._ignore.ignores(path):
+            return pattern
+        if pattern in self._by_pattern:
+            self._counts[pattern] += 1
         elif len(self._by_pattern) >= self._limit:
             self.truncated = True
         else:
+            self._counts[pattern] = 1
             self._by_pattern[pattern] = Difference(
                 _cut(path, PATH_LIMIT), kind, self._value(primary), self._value(shadow)
             )
+        return pattern
+
+    def add_again(self, pattern: str) -> None:
+        """Notes one more difference at a path that `add` has returned."""
+        self._counts[pattern] += 1
 
     def add_values(self, path: str, primary: str | None, shadow: str | None) -> None:
         """Notes a difference whose kind is told by which side has no value."""
@@ -131,7 +143,10 @@ class Findings:
     @property
     def differences(self) -> tuple[Difference, ...]:
         """In the order in which they were found."""
-        return tuple(self._by_pattern.values())
+        return tuple(
+            replace(difference, count=self._counts[pattern])
+            for pattern, difference in self._by_pattern.items()
+        )
 
     def _value(self, text: str | None) -> str | None:
         return None if text is None else _cut(text, self._value_limit)

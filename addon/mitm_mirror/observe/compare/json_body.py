@@ -30,7 +30,7 @@ class _Constant(str):
 def parse_json(text: str) -> Any:
     """The document. Raises ValueError where it is none, or nested too deeply to be read."""
     try:
-        return json.loads(text, object_pairs_hook=_members, parse_constant=_Constant)
+        return _decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -52,11 +52,21 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+# Once: json.loads makes a decoder for each call that has arguments.
+_decode = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_Constant).decode
+
+
 def compare_json(primary: Any, shadow: Any, root: str, found: Findings, hosts: Hosts) -> None:
     """Notes what differs between two parsed documents. Numbers are compared by value (1 is 1.0), members
     by key, elements by index; where arrays differ in length, equal ends are laid side by side first."""
+    known: dict[tuple[str | None, ...], str] = {}
     for path, kind, ours, theirs in _walk(primary, shadow, hosts, align=True):
-        found.add(
+        # Half a million elements may differ alike: no path is written, and no value, for those to come.
+        shape = _shape(path)
+        if shape in known:
+            found.add_again(known[shape])
+            continue
+        pattern = found.add(
             _render(root, path),
             kind,
             None if kind is Kind.ONLY_SHADOW else _value(ours),
@@ -64,6 +74,8 @@ def compare_json(primary: Any, shadow: Any, root: str, found: Findings, hosts: H
         )
         if found.truncated:
             return
+        if not found.looks_at_each:
+            known[shape] = pattern
 
 
 def _walk(primary: Any, shadow: Any, hosts: Hosts, *, align: bool) -> Iterator[_Found]:
@@ -162,6 +174,15 @@ def _scalar_difference(ours: Any, theirs: Any, hosts: Hosts) -> Kind | None:
     if kind in (int, float) and other in (int, float):
         return None if ours == theirs else Kind.VALUE
     return Kind.TYPE
+
+
+def _shape(path: _Path) -> tuple[str | None, ...]:
+    """The keys of a path, None for each index."""
+    keys = []
+    while path is not None:
+        path, key = path
+        keys.append(key if isinstance(key, str) else None)
+    return tuple(keys)
 
 
 def _render(root: str, path: _Path) -> str:
