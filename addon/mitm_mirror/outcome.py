@@ -29,9 +29,10 @@ class Outcome(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     """The request's body is above `mirror_body_limit`, or was streamed past us."""
     QUEUE_FULL = "queue_full"
-    """The shadows that have not ended yet hold `mirror_queue_bytes` already."""
+    """The shadows that have not ended yet hold `mirror_queue_bytes` already, or its destination its share."""
     CIRCUIT_OPEN = "circuit_open"
-    """The destination failed so often that it is left alone for a while."""
+    """The endpoint failed so often that it is left alone for a while, or one more would pass a limit of its
+    DestinationRule's `connectionPool`."""
     PAUSED = "paused"
     """`mirror.pause` is in force."""
     LOOP = "loop"

@@ -25,7 +25,8 @@ class Backend:
     """Serves in a thread of its own from construction until `stop`; may be used as a context.
 
     Without `respond` every request is answered 200 with the label as body (HEAD without one).
-    `keep_requests` False only counts them, for long runs. With `tls` it speaks TLS.
+    `keep_requests` False only counts them, for long runs. With `tls` it speaks TLS. `listener` is a bound
+    socket to listen on; without it the system chooses a port.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Backend:
         *,
         keep_requests: bool = True,
         tls: ssl.SSLContext | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
         self.label = label
         self.count = 0
@@ -46,7 +48,7 @@ class Backend:
         self._tls = tls
         self._requests: list[Message] = []
         self._changed = threading.Condition()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._transports: set[asyncio.Transport] = set()
@@ -157,9 +159,10 @@ class RefusingPort:
     """A port that refuses connections for as long as it is held: bound, but nobody listens."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
+        self.socket = socket.socket()
+        """For a `Backend` that comes to listen on it later."""
+        self.socket.bind(("127.0.0.1", 0))
+        self.port: int = self.socket.getsockname()[1]
 
     def __enter__(self) -> Self:
         return self
@@ -167,4 +170,4 @@ class RefusingPort:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self.socket.close()

@@ -140,3 +140,9 @@ def test_running_out_of_time_in_a_handshake_is_a_timeout() -> None:
 )
 def test_what_the_server_is_not_to_blame_for(error: Exception, blameless: bool) -> None:
     assert is_blameless(error) is blameless
+
+
+def test_a_descriptor_that_is_not_to_be_had_is_named_whatever_wanted_it() -> None:
+    found = classify(OSError(errno.EMFILE, "Too many open files", SECRET))
+
+    assert found == (Outcome.CONNECT_ERROR, "no connection: Too many open files")

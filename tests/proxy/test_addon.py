@@ -19,8 +19,12 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.addon import UNANSWERABLE_HOST, MirrorAddon
 from mitm_mirror.proxy.delays import Delays
 from mitm_mirror.proxy.mirrors import FLOW_OUTCOMES, Shadow
+from mitm_mirror.routing.outlier import OutlierPolicy
+from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.shadow.ending import Ending
 from mitm_mirror.shadow.message import ShadowResult
+from mitm_mirror.shadow.pool import ShadowPool
+from mitm_mirror.shadow.settings import PoolSettings
 
 RULES = """
 apiVersion: networking.istio.io/v1
@@ -65,12 +69,17 @@ class RecordingPool:
     """Stands in for the pool: takes shadows and sends none."""
 
     submitted: list[tuple[OutgoingRequest, bytes, Shadow, float]] = field(default_factory=list)
+    policies: list[dict[str, object]] = field(default_factory=list)
+    """What each came with: destination, limits, outlier."""
     error: Exception | None = None
 
-    def submit(self, request: OutgoingRequest, body: bytes, token: Shadow, timeout_s: float) -> None:
+    def submit(
+        self, request: OutgoingRequest, body: bytes, token: Shadow, timeout_s: float, **policy: object
+    ) -> None:
         if self.error:
             raise self.error
         self.submitted.append((request, body, token, timeout_s))
+        self.policies.append(policy)
 
     def drain(self, timeout_s: float) -> None:
         pass
@@ -159,6 +168,20 @@ async def test_a_matched_flow_goes_to_its_primary_and_a_copy_to_the_mirror(tmp_p
     assert "httpbin:8080" == flow.request.host_header
     assert ("127.0.0.2", 8002, b"hello", 15.0) == (request.address, request.port, body, timeout_s)
     assert (b"Host", b"httpbin-shadow:8080") in request.headers
+
+
+@in_loop
+async def test_a_shadow_comes_with_what_its_rule_says_about_limits_and_failures(tmp_path: Path) -> None:
+    async with running_with_policy(tmp_path, f"{POOL}, {OUTLIER}") as bench:
+        await bench.cycle(make_flow(), "requestheaders", "request")
+
+    assert bench.pool.policies == [
+        {
+            "destination": V2,
+            "limits": PoolLimits(max_connections=1, max_pending_requests=1),
+            "outlier": OutlierPolicy(consecutive_5xx=2, max_ejection_percent=100),
+        }
+    ]
 
 
 @in_loop
@@ -435,12 +458,14 @@ async def test_what_the_proxy_plays_changes_while_it_runs(tmp_path: Path) -> Non
 async def test_stats_and_rules_are_tables_a_person_can_read(tmp_path: Path) -> None:
     async with running(tmp_path) as bench:
         await bench.cycle(make_flow(), "requestheaders", "request")
-        bench.addon.mirrors.pool = None
+        real = ShadowPool[Shadow](PoolSettings(), lambda ending: None)
+        real.submit(*bench.pool.submitted[0], destination=V2)
+        bench.addon.mirrors.pool = real
         stats = "\n".join(row[0] for row in bench.context.master.commands.call("mirror.stats"))
         rules = "\n".join(row[0] for row in bench.context.master.commands.call("mirror.rules"))
 
     assert "forwarded" in stats
-    assert V2 in stats
+    assert f"{V2}: 1 shadows waiting, 0 in flight, " in stats
     assert "generation 1" in rules
     assert "httpbin" in rules
     assert "rules.yaml:" in rules

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.routing.outlier import OutlierPolicy
+from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.shadow.entry import Deadlines
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.pool import ShadowPool
@@ -41,8 +43,11 @@ class FakeBackend:
     def join(self, timeout_s: float) -> None:
         self.joined = True
 
-    def answer(self, *numbers: int, outcome: Outcome = Outcome.OK) -> None:
-        self.owner.backend_results([ShadowResult(number, outcome, 200, 0, 1.0, "") for number in numbers])
+    def answer(self, *numbers: int, outcome: Outcome = Outcome.OK, blameless: bool = False) -> None:
+        status = 200 if outcome is Outcome.OK else 0
+        self.owner.backend_results(
+            [ShadowResult(number, outcome, status, 0, 1.0, "", blameless) for number in numbers]
+        )
 
 
 class Stage:
@@ -55,7 +60,7 @@ class Stage:
         self.backends: list[FakeBackend] = []
         self.endings = kit.Endings()
         self.pool: ShadowPool[Any] = ShadowPool(
-            PoolSettings(**settings), self.endings, lambda: self.now, self.start_backend
+            PoolSettings(**settings), self.endings, lambda: self.now, self.start_backend, lambda: 0.0
         )
         self.pool.start()
         if ready:
@@ -66,9 +71,26 @@ class Stage:
         self.backends.append(FakeBackend(owner, 1000 + len(self.backends)))
         return self.backends[-1]
 
-    def submit(self, *tokens: Any, body: bytes = b"", timeout_s: float = 15.0, **request: Any) -> None:
+    def submit(
+        self,
+        *tokens: Any,
+        body: bytes = b"",
+        timeout_s: float = 15.0,
+        destination: str = "v2",
+        limits: PoolLimits | None = None,
+        outlier: OutlierPolicy | None = None,
+        **request: Any,
+    ) -> None:
         for token in tokens:
-            self.pool.submit(self.kit.shadow(**request), body, token, timeout_s)
+            self.pool.submit(
+                self.kit.shadow(**request),
+                body,
+                token,
+                timeout_s,
+                destination=destination,
+                limits=limits,
+                outlier=outlier,
+            )
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
@@ -319,3 +341,193 @@ def test_ended_numbers_do_not_pile_up() -> None:
 
     assert len(deadlines) == 2
     assert list(deadlines.due(5000.0)) == [3, 4998]
+
+
+def test_a_hung_mirror_leaves_a_healthy_one_its_share_of_slots_and_memory(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit, max_inflight=8, queue_bytes=40 * ENTRY_BYTES)
+        backend = stage.backends[0]
+        stage.submit("first", destination="healthy")
+        backend.answer(1)
+        stage.submit(*range(100), destination="hung")
+        hung, healthy = len(backend.sent) - 1, "healthy"
+        assert hung == 6
+        # Three quarters of the memory; the rest is turned away, and names the reason.
+        assert set(stage.endings.outcomes) == {"first", *range(30, 100)}
+        assert {str(ending.outcome) for ending in stage.endings.all[1:]} == {"queue_full"}
+        for number in range(50):
+            stage.submit(f"{healthy}{number}", destination=healthy)
+            assert max(backend.sent) == 102 + number  # at once
+            backend.answer(max(backend.sent))
+        shown = {each.name: each for each in stage.pool.stats().destinations}
+        assert (shown["hung"].in_flight, shown["hung"].waiting) == (6, 24)
+        assert (shown["healthy"].in_flight, shown["healthy"].held_bytes) == (0, 0)
+        assert f"hung: 24 shadows waiting, 6 in flight, {30 * ENTRY_BYTES} bytes held" in str(
+            stage.pool.stats()
+        )
+        stage.drain()
+        stats = stage.pool.stats()
+        assert (stats.waiting, stats.in_flight, stats.held_bytes) == (0, 0, 0)
+
+    kit.run(test)
+
+
+def test_a_worker_that_dies_takes_its_slots_along_and_a_hung_mirror_does_not_get_the_others(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit, workers=2, max_inflight=4)
+        one, two = stage.backends
+        stage.submit("first", destination="healthy")
+        stage.submit(*range(20), destination="hung")
+        assert (len(one.sent), len(two.sent)) == (4, 3)
+        one.owner.backend_gone("was ended by SIGKILL", "")
+        stage.submit("second", destination="healthy")
+        assert len(two.sent) == 3 + 1
+        assert stage.pool.stats().in_flight == 4
+        stage.drain()
+
+    kit.run(test)
+
+
+def test_an_endpoint_that_fails_is_left_alone_probed_and_used_again(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit, max_inflight=7)
+        backend = stage.backends[0]
+        stage.submit(*range(8), port=1)
+        backend.answer(1, 2, 3, 4, 5, outcome=Outcome.CONNECT_ERROR)
+        # What waited by then is not sent any more; what is on its way ends as it does.
+        assert stage.endings.outcomes[7] == "circuit_open"
+        stage.submit("refused", port=1)
+        stage.submit("sibling", port=2)
+        ending = next(ending for ending in stage.endings.all if ending.token == "refused")
+        assert ending.outcome is Outcome.CIRCUIT_OPEN
+        assert ending.error == (
+            "127.0.0.1:1 failed 5 times in a row, the last time with connect_error "
+            "and is left alone until it may have recovered"
+        )
+        assert "sibling" not in stage.endings.outcomes
+        backend.answer(6, 7)
+        stage.submit("still refused", port=1)
+        assert "127.0.0.1:1: open, failed 5 times" in str(stage.pool.stats())
+        assert "tried again: in 1.0 s" in str(stage.pool.stats())
+        stage.now += 1.0
+        stage.submit("probe", "beside the probe", port=1)
+        assert "half-open" in str(stage.pool.stats())
+        backend.answer(12)
+        stage.submit("again", port=1)
+        backend.answer(14)
+        assert stage.endings.outcomes == {
+            **dict.fromkeys(range(5), "connect_error"),
+            **dict.fromkeys((5, 6, "probe", "again"), "ok"),
+            **dict.fromkeys((7, "refused", "still refused", "beside the probe"), "circuit_open"),
+        }
+        assert stage.pool.stats().destinations[0].breakers == ()
+        stage.drain()
+
+    kit.run(test)
+
+
+def test_a_probe_that_is_lost_with_its_worker_is_followed_by_another(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit, workers=2)
+        one, two = stage.backends
+        stage.submit(*range(5))
+        one.answer(*one.sent, outcome=Outcome.TIMEOUT)
+        two.answer(*two.sent, outcome=Outcome.TLS_ERROR)
+        stage.now += 1.0
+        stage.submit("lost")
+        one.owner.backend_gone("was ended by SIGKILL", "")
+        stage.submit("next")
+        two.answer(7)
+        assert stage.endings.outcomes["lost"] == "lost"
+        assert stage.endings.outcomes["next"] == "ok"
+        stage.drain()
+
+    kit.run(test)
+
+
+NEUTRAL: list[Any] = [
+    pytest.param(
+        {"outcome": Outcome.CONNECT_ERROR, "blameless": True}, 0.0, id="this machine is at its limits"
+    ),
+    pytest.param({"outcome": Outcome.PROTOCOL_ERROR, "blameless": True}, 0.0, id="it cannot be written"),
+    pytest.param({"outcome": Outcome.TIMEOUT}, 8.0, id="late, but it waited for us most of the time"),
+]
+
+
+@pytest.mark.parametrize(("how", "waited_s"), NEUTRAL)
+def test_an_end_that_is_not_the_endpoints_fault_opens_nothing(
+    kit: Any, how: dict[str, Any], waited_s: float
+) -> None:
+    async def test() -> None:
+        stage = Stage(kit, ready=False)
+        stage.submit(*range(9), timeout_s=15.0)
+        stage.now += waited_s
+        stage.backends[0].owner.backend_ready()
+        stage.backends[0].answer(*range(1, 10), **how)
+        stage.submit("next")
+        assert "next" not in stage.endings.outcomes
+        stage.drain()
+
+    kit.run(test)
+
+
+def test_statuses_count_where_the_rule_says_so(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit)
+        backend = stage.backends[0]
+        policy = OutlierPolicy(consecutive_5xx=2)
+        stage.submit("a", "b", outlier=policy)
+        backend.owner.backend_results(
+            [ShadowResult(number, Outcome.OK, 503, 0, 1.0, "") for number in (1, 2)]
+        )
+        stage.submit("c", outlier=policy)
+        assert stage.endings.outcomes == {"a": "ok", "b": "ok", "c": "circuit_open"}
+        assert "the last time with status 503" in stage.endings.all[-1].error
+        stage.drain()
+
+    kit.run(test)
+
+
+def test_what_passes_the_rules_connection_pool_ends_as_circuit_open(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit)
+        limits = PoolLimits(max_connections=2, max_pending_requests=1)
+        stage.submit(1, 2, 3, 4, limits=limits)
+        stage.submit("elsewhere", destination="v3")
+        backend = stage.backends[0]
+        assert list(backend.sent) == [1, 2, 5]
+        assert stage.endings.outcomes == {4: "circuit_open"}
+        assert stage.endings.all[0].error == (
+            "overflow of http1MaxPendingRequests: 1 shadows wait for one of 2 maxConnections"
+        )
+        backend.answer(1)
+        assert list(backend.sent) == [1, 2, 5, 3]
+        stage.drain()
+
+    kit.run(test)
+
+
+def test_few_shadows_stay_with_one_worker_whose_connections_are_warm(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit, workers=3)
+        for number in range(1, 6):
+            stage.submit(number)
+            stage.backends[0].answer(number)
+        assert [len(backend.sent) for backend in stage.backends] == [5, 0, 0]
+        stage.drain()
+
+    kit.run(test)
+
+
+def test_a_destination_that_is_used_no_more_is_forgotten(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit)
+        stage.submit("a", destination="v2")
+        stage.backends[0].answer(1)
+        stage.submit("b", destination="v3")
+        for _ in range(3):
+            stage.advance(61.0)
+        assert [each.name for each in stage.pool.stats().destinations] == []
+        stage.drain()
+
+    kit.run(test)

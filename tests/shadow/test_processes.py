@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -38,10 +39,10 @@ class Stage:
     def __init__(self, kit: Any, **settings: Any) -> None:
         self.kit = kit
         self.endings = kit.Endings()
-        self.pool: ShadowPool[int] = ShadowPool(PoolSettings(**settings), self.endings)
+        self.pool: ShadowPool[Any] = ShadowPool(PoolSettings(**settings), self.endings)
         self.pool.start()
 
-    def submit(self, port: int, *tokens: int, timeout_s: float = TIMEOUT_S, **request: Any) -> None:
+    def submit(self, port: int, *tokens: Any, timeout_s: float = TIMEOUT_S, **request: Any) -> None:
         for token in tokens:
             self.pool.submit(self.kit.shadow(port, **request), b"", token, timeout_s)
 
@@ -112,6 +113,31 @@ def test_a_stopped_worker_is_replaced_and_costs_no_more_than_its_shadows(kit: An
             await stage.endings.until(3)
             assert stage.endings.outcomes == {1: "timeout", 2: "lost", 3: "ok"}
             assert is_gone(pid)
+            stage.pool.drain(5.0)
+
+    kit.run(test)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux changes another process's limits")
+def test_a_worker_without_free_descriptors_fails_by_name_blames_no_mirror_and_recovers(kit: Any) -> None:
+    async def test() -> None:
+        async with kit.serve() as other, kit.serve() as mirror:
+            stage = Stage(kit, workers=1)
+            pid = await stage.up()
+            stage.submit(other.port, "before")
+            await stage.endings.until(1)
+            soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, hard))
+            stage.submit(mirror.port, *range(20))
+            await stage.endings.until(21)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+            stage.submit(mirror.port, "after")
+            await stage.endings.until(22)
+            assert {(str(ending.outcome), ending.error) for ending in stage.endings.all[1:21]} == {
+                ("connect_error", "no connection: Too many open files")
+            }
+            assert stage.endings.outcomes["after"] == "ok"
+            assert stage.pool.stats().pids == (pid,)
             stage.pool.drain(5.0)
 
     kit.run(test)

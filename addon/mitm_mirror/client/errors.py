@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import h11
 import httpx
@@ -78,7 +78,8 @@ _NOT_SENT = (
     h11.LocalProtocolError,
     httpx.UnsupportedProtocol,
 )
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+_EXHAUSTED = _NO_DESCRIPTORS | frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """Descriptors, memory or local ports: this machine has no more."""
 
 
@@ -89,7 +90,14 @@ def is_blameless(error: Exception) -> bool:
     """
     if classify(error) is None or isinstance(error, _NOT_SENT):
         return True
-    return any(isinstance(link, OSError) and link.errno in _EXHAUSTED for link in _chain(error))
+    return _errno_among(_chain(error), _EXHAUSTED) is not None
+
+
+def _errno_among(chain: Iterable[BaseException], numbers: Container[int]) -> int | None:
+    for link in chain:
+        if isinstance(link, OSError) and link.errno is not None and link.errno in numbers:
+            return link.errno
+    return None
 
 
 def _classify_chain(error: Exception) -> tuple[Outcome, str] | None:
@@ -100,6 +108,9 @@ def _classify_chain(error: Exception) -> tuple[Outcome, str] | None:
         # These two are how TLS asks for more bytes, and are in the context of all that follows.
         if not isinstance(tls_error, ssl.SSLWantReadError | ssl.SSLWantWriteError):
             return Outcome.TLS_ERROR, _tls_text(tls_error)
+    if (number := _errno_among(chain, _NO_DESCRIPTORS)) is not None:
+        # Whatever wanted it: a socket, or a module that a library imports only now.
+        return Outcome.CONNECT_ERROR, f"no connection: {os.strerror(number)}"
     if not isinstance(error, httpx.ConnectError):
         return None
     if tls_errors:

@@ -63,11 +63,7 @@ class MirrorCommands:
         addon = self._addon
         lines = [render_table(addon.ledger.snapshot())]
         if addon.mirrors.pool is not None:
-            stats = addon.mirrors.pool.stats()
-            lines.append(
-                f"workers: {stats.workers_up} up, {stats.restarts} restarts; "
-                f"{stats.waiting} shadows waiting, {stats.in_flight} in flight, {stats.held_bytes} bytes held"
-            )
+            lines.append(str(addon.mirrors.pool.stats()))
         lines.append(f"rules: generation {addon.rules.current.generation}, {addon.rules.refusals} refused")
         lines.extend(f"bugs: {kind}: {count}" for kind, count in addon.bugs.counts.items())
         if addon.mirrors.paused:

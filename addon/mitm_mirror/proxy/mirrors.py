@@ -93,7 +93,15 @@ class Mirrors:
         assert self.pool is not None
         shadow.body_bytes = len(body)
         shadow.request = copy_request(flow, copy, copy.target, body)
-        self.pool.submit(shadow.request, body, shadow, copy.timeout_s or self.timeout_s)
+        self.pool.submit(
+            shadow.request,
+            body,
+            shadow,
+            copy.timeout_s or self.timeout_s,
+            destination=copy.destination,
+            limits=copy.target.limits,
+            outlier=copy.target.outlier,
+        )
 
     def _refusal(
         self, flow: http.HTTPFlow, exchange: Exchange, copy: MirrorCopy, body: bytes | None

@@ -2,11 +2,15 @@
 
 import heapq
 from collections.abc import Container, Iterator, Sized
-from typing import Generic, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol
 
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.shadow.ending import Token
 from mitm_mirror.shadow.seat import Seat
+
+if TYPE_CHECKING:
+    from mitm_mirror.shadow.lanes import Lane
 
 _OVERHEAD_BYTES = 1024
 """What one shadow costs us beside its bytes: objects, and its places in dict, queue and heap."""
@@ -20,8 +24,11 @@ class Entry(Generic[Token]):
     __slots__ = (
         "body",
         "deadline",
-        "ended",
+        "endpoint",
+        "lane",
         "number",
+        "outlier",
+        "probe",
         "request",
         "seat",
         "sent_at",
@@ -36,6 +43,8 @@ class Entry(Generic[Token]):
         request: OutgoingRequest,
         body: bytes,
         token: Token,
+        lane: "Lane[Token]",
+        outlier: OutlierPolicy | None = None,
         *,
         submitted_at: float,
         deadline: float,
@@ -44,26 +53,27 @@ class Entry(Generic[Token]):
         self.request = request
         self.body = body
         self.token = token
+        self.lane = lane
+        self.outlier = outlier
+        self.endpoint = (request.address, request.port)
         self.submitted_at = submitted_at
         self.deadline = deadline
         self.sent_at: float | None = None
         self.seat: Seat | None = None
-        self.ended = False
+        self.probe = False
+        """Whether it was sent to see if a breaker may close."""
         head_bytes = sum([len(name) + len(value) for name, value in request.headers])
         self.size_bytes = _OVERHEAD_BYTES + head_bytes + len(request.target) + len(body)
+
+    @property
+    def had_little_time(self) -> bool:
+        """Whether most of its time was gone when it was sent: then a timeout is our queue's fault."""
+        return self.sent_at is not None and self.sent_at > (self.submitted_at + self.deadline) / 2
 
     def sent_to(self, seat: Seat, now: float) -> None:
         """It is on its way; from here on the worker holds its bytes."""
         self.seat = seat
         self.sent_at = now
-        self._forget()
-
-    def release(self) -> None:
-        """It has ended; the queue may still hold it for a while, but not its bytes."""
-        self.ended = True
-        self._forget()
-
-    def _forget(self) -> None:
         self.request = _NO_REQUEST
         self.body = b""
 

@@ -1,27 +1,30 @@
-"""The queue of shadows: limits, deadlines, and who sends what.
+"""The queue of shadows: limits, deadlines, breakers, and who sends what.
 
 It runs in mitmproxy's event loop and never waits in it, except in `drain`.
 """
 
 import asyncio
 import logging
+import random
 import select
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.routing.outlier import OutlierPolicy
+from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.shadow.backend import Backend, BackendOwner, StartBackend
 from mitm_mirror.shadow.ending import Ending, Token
 from mitm_mirror.shadow.entry import Deadlines, Entry
+from mitm_mirror.shadow.lanes import Lanes
 from mitm_mirror.shadow.local import LocalBackend
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.process import WorkerProcess
 from mitm_mirror.shadow.seat import Seat
 from mitm_mirror.shadow.settings import PoolSettings
+from mitm_mirror.shadow.stats import DestinationStats, PoolStats
 
 logger = logging.getLogger(__name__)
 
@@ -32,22 +35,8 @@ _JOIN_S = 0.5
 """How long a worker may take to end by itself once its input is closed, which takes it a millisecond."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolStats:
-    """What a pool holds right now."""
-
-    waiting: int
-    """Shadows that no worker has got yet."""
-    in_flight: int
-    """Shadows that a worker has got and not yet answered."""
-    held_bytes: int
-    """Memory of both, as counted against `queue_bytes`."""
-    restarts: int
-    """How often a worker has been replaced."""
-    workers_up: int
-    """Workers that take shadows now."""
-    pids: tuple[int, ...]
-    """The worker processes, those that are still starting included."""
+_FORGET_S = 60.0
+"""A destination that is used no more keeps its share of slots and memory for so long."""
 
 
 class ShadowPool(Generic[Token]):
@@ -59,20 +48,25 @@ class ShadowPool(Generic[Token]):
         on_end: Callable[[Ending[Token]], None],
         clock: Callable[[], float] = time.monotonic,
         start_backend: StartBackend | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        """`start_backend` replaces what `settings.workers` asks for; one is started per worker."""
+        """`start_backend` replaces what `settings.workers` asks for; one is started per worker.
+
+        `draw` gives numbers in [0, 1), for the jitter of the breakers' pauses.
+        """
         self._settings = settings
         self._on_end = on_end
         self._clock = clock
         self._start_backend = start_backend or self._default_backend
+        self._draw = draw
         self._loop: asyncio.AbstractEventLoop | None = None
         self._seats: list[Seat] = []
         self._entries: dict[int, Entry[Token]] = {}
-        self._waiting: deque[Entry[Token]] = deque()
+        self._lanes: Lanes[Token] = Lanes(settings.queue_bytes)
+        self._forget_at = clock() + _FORGET_S
         self._deadlines = Deadlines()
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._last_number = 0
-        self._held_bytes = 0
         self._draining = False
 
     def start(self) -> None:
@@ -86,30 +80,41 @@ class ShadowPool(Generic[Token]):
             seat.start()
         self._plan_sweep()
 
-    def submit(self, request: OutgoingRequest, body: bytes, token: Token, timeout_s: float) -> None:
+    def submit(
+        self,
+        request: OutgoingRequest,
+        body: bytes,
+        token: Token,
+        timeout_s: float,
+        *,
+        destination: str = "",
+        limits: PoolLimits | None = None,
+        outlier: OutlierPolicy | None = None,
+    ) -> None:
         """Send `request` within `timeout_s` seconds from now. Never raises, never waits.
 
+        `destination` is what slots and memory are shared out by; `limits` and `outlier` are its rule's.
         `on_end` is called later, or before this returns where the shadow cannot be taken.
         """
         now = self._clock()
         self._last_number += 1
-        entry = Entry(self._last_number, request, body, token, submitted_at=now, deadline=now + timeout_s)
-        if self._draining:
-            self._tell(entry, Outcome.CANCELLED, None, "the proxy is shutting down")
+        lane = self._lanes.get(destination)
+        lane.limits = limits
+        lane.used_at = now
+        entry = Entry(
+            self._last_number, request, body, token, lane, outlier, submitted_at=now, deadline=now + timeout_s
+        )
+        if (refusal := self._refusal(entry, now)) is not None:
+            self._tell(entry, refusal[0], None, refusal[1])
             return
-        if self._held_bytes + entry.size_bytes > self._settings.queue_bytes:
-            held, limit = self._held_bytes, self._settings.queue_bytes
-            text = f"{entry.size_bytes} bytes more than the {held} held would exceed the limit of {limit}"
-            self._tell(entry, Outcome.QUEUE_FULL, None, text)
-            return
-        self._held_bytes += entry.size_bytes
         self._entries[entry.number] = entry
         self._deadlines.add(entry.deadline, entry.number)
-        seat = None if self._waiting else self._free_seat()
-        if seat is None:
-            self._waiting.append(entry)
-        else:
+        seat = self._free_seat()
+        if seat is not None and self._lanes.take_slot(lane):
             self._dispatch(entry, seat, now)
+        else:
+            self._lanes.wait(lane, entry)
+            self._fill()
         self._plan_sweep()
 
     def drain(self, timeout_s: float) -> None:
@@ -141,18 +146,21 @@ class ShadowPool(Generic[Token]):
 
     def stats(self) -> PoolStats:
         """What the pool holds right now."""
+        now = self._clock()
         in_flight = sum(seat.load for seat in self._seats)
         backends = [seat.backend for seat in self._seats if seat.backend is not None]
         return PoolStats(
             waiting=len(self._entries) - in_flight,
             in_flight=in_flight,
-            held_bytes=self._held_bytes,
+            held_bytes=self._lanes.memory.used,
             restarts=sum(seat.restarts for seat in self._seats),
             workers_up=sum(seat.ready for seat in self._seats),
             pids=tuple(backend.pid for backend in backends if backend.pid is not None),
+            destinations=tuple(DestinationStats.of(lane, now) for lane in self._lanes),
         )
 
     def seat_ready(self) -> None:
+        self._share_slots()
         self._fill()
 
     def seat_results(self, results: list[ShadowResult]) -> None:
@@ -165,6 +173,7 @@ class ShadowPool(Generic[Token]):
     def seat_emptied(self, seat: Seat) -> None:
         for entry in [entry for entry in self._entries.values() if entry.seat is seat]:
             self._end(entry, Outcome.LOST, None, "its worker process died")
+        self._share_slots()
         self._fill()
 
     def _default_backend(self, owner: BackendOwner) -> Backend:
@@ -181,35 +190,74 @@ class ShadowPool(Generic[Token]):
                 best, lowest = seat, seat.load
         return best
 
+    def _share_slots(self) -> None:
+        self._lanes.set_slots(self._settings.max_inflight * sum(seat.ready for seat in self._seats))
+
+    def _refusal(self, entry: Entry[Token], now: float) -> tuple[Outcome, str] | None:
+        """Why a shadow is not even queued; where it may be, its memory is taken."""
+        if self._draining:
+            return Outcome.CANCELLED, "the proxy is shutting down"
+        lane, memory = entry.lane, self._lanes.memory
+        if lane.limits is not None and (overflow := lane.overflow()):
+            return Outcome.CIRCUIT_OPEN, f"overflow of {overflow}"
+        if lane.breakers and (open_breaker := lane.breakers.refusal(entry.endpoint, now)):
+            return Outcome.CIRCUIT_OPEN, open_breaker
+        if not memory.take(lane.memory, entry.size_bytes):
+            text = (
+                f"{entry.size_bytes} bytes more would exceed the limit or the destination's share: "
+                f"it holds {lane.memory.amount} of the {memory.used} held, the limit is {memory.total}"
+            )
+            return Outcome.QUEUE_FULL, text
+        return None
+
     def _fill(self) -> None:
         """Hand out what waits, as far as there is room."""
-        while self._waiting:
-            if self._waiting[0].ended:
-                self._waiting.popleft()
-            elif (seat := self._free_seat()) is not None:
-                self._dispatch(self._waiting.popleft(), seat, self._clock())
-            else:
-                break
+        while (seat := self._free_seat()) is not None and (entry := self._lanes.next()) is not None:
+            self._dispatch(entry, seat, self._clock())
 
     def _dispatch(self, entry: Entry[Token], seat: Seat, now: float) -> None:
+        """Send a shadow that has a slot, or end it and free the slot."""
         left_s = entry.deadline - now
+        lane = entry.lane
         if left_s <= 0:
+            self._lanes.free_slot(lane)
             self._end_late(entry, now)
+            return
+        # Again, as it may have opened while this one waited.
+        if lane.breakers and (open_breaker := lane.breakers.refusal(entry.endpoint, now)):
+            self._lanes.free_slot(lane)
+            self._end(entry, Outcome.CIRCUIT_OPEN, None, open_breaker)
             return
         try:
             seat.send(entry.number, entry.request, entry.body, left_s)
         except Exception as error:  # noqa: BLE001  a value that msgspec cannot encode: a lone surrogate
             kind = type(error).__name__  # its message may quote the value
+            self._lanes.free_slot(lane)
             self._end(entry, Outcome.PROTOCOL_ERROR, None, f"the request cannot be encoded: {kind}")
             return
+        if lane.breakers:
+            entry.probe = lane.breakers.sent(entry.endpoint)
         entry.sent_to(seat, now)
 
     def _end(self, entry: Entry[Token], outcome: Outcome, result: ShadowResult | None, error: str) -> None:
         del self._entries[entry.number]
-        self._held_bytes -= entry.size_bytes
-        if entry.seat is not None:
+        lane = entry.lane
+        self._lanes.memory.give_back(lane.memory, entry.size_bytes)
+        if entry.seat is None:
+            lane.waiting.pop(entry.number, None)
+        else:
             entry.seat.load -= 1
+            self._lanes.free_slot(lane)
+            if outcome is not Outcome.OK or lane.breakers or entry.outlier is not None:
+                self._tell_breaker(entry, outcome, result)
         self._tell(entry, outcome, result, error)
+
+    def _tell_breaker(self, entry: Entry[Token], outcome: Outcome, result: ShadowResult | None) -> None:
+        if outcome is Outcome.TIMEOUT and entry.had_little_time:
+            result = None
+        entry.lane.breakers.ended(
+            entry.endpoint, entry.outlier, result, probe=entry.probe, now=self._clock(), draw=self._draw
+        )
 
     def _end_late(self, entry: Entry[Token], now: float) -> None:
         text = f"waited {now - entry.submitted_at:.1f} s in the queue"
@@ -218,10 +266,8 @@ class ShadowPool(Generic[Token]):
     def _tell(self, entry: Entry[Token], outcome: Outcome, result: ShadowResult | None, error: str) -> None:
         until = self._clock() if entry.sent_at is None else entry.sent_at
         waited_ms = (until - entry.submitted_at) * 1000
-        token = entry.token
-        entry.release()
         try:
-            self._on_end(Ending(token, outcome, result, waited_ms, error))
+            self._on_end(Ending(entry.token, outcome, result, waited_ms, error))
         except Exception:  # a bug in what listens must not stop the queue, nor reach a client
             logger.exception("mirror: what was told of a shadow's end failed.")
 
@@ -253,6 +299,9 @@ class ShadowPool(Generic[Token]):
         self._deadlines.tidy(self._entries)
         for seat in suspects:
             seat.replace_if_silent(patience_s)
+        if now >= self._forget_at:
+            self._forget_at = now + _FORGET_S
+            self._lanes.forget_unused(now - _FORGET_S)
         self._fill()
 
     def _work_blocking(self, timeout_s: float) -> bool:
