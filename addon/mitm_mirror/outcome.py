@@ -34,6 +34,6 @@ class Outcome(StrEnum):
     """The endpoint failed so often that it is left alone for a while, or one more would pass a limit of its
     DestinationRule's `connectionPool`."""
     PAUSED = "paused"
-    """`mirror.pause` is in force."""
+    """`mirror.pause` is in force, or `mirror_governor` holds this one back."""
     LOOP = "loop"
     """The shadow would have come back to this proxy."""

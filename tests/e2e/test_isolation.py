@@ -126,3 +126,26 @@ def test_what_a_rule_says_about_outliers_and_connections_holds_for_its_mirror(
     totals = mitmdump.totals()
     assert totals["ok"] == mirror.count >= 3
     assert totals["circuit_open"] == 400 - mirror.count > 0
+
+
+def test_mirroring_gives_way_to_slow_primaries_and_comes_back_by_itself(
+    v1: Backend, v2: Backend, start: StartMitmdump
+) -> None:
+    mitmdump = start(mirror_governor="primary=0.000001")  # which no primary keeps
+    load = Load(mitmdump.port, GET, concurrency=8)
+    mitmdump.wait_for_log("mirror: primaries are slow: less is mirrored until that is over")
+    load.wait_for_progress(load.progress + 500)
+    result = load.stop()
+    mitmdump.wait_for_log(r"mirror: everything is mirrored again; \d+ requests were not")
+    assert mitmdump.stop(signal.SIGINT) == 0
+
+    assert result.errors == []
+    assert result.bodies == {b"v1": result.count}
+    totals = mitmdump.totals()
+    assert totals == {
+        "shadows": result.count,
+        "ok": v2.count,
+        "paused": result.count - v2.count,
+        "pending": 0,
+    }
+    assert totals["paused"] > 0

@@ -81,6 +81,9 @@ class RecordingPool:
         self.submitted.append((request, body, token, timeout_s))
         self.policies.append(policy)
 
+    def stats(self) -> str:
+        return "no workers"
+
     def drain(self, timeout_s: float) -> None:
         pass
 
@@ -298,6 +301,39 @@ async def test_pause_ends_mirroring_and_resume_begins_it_again(tmp_path: Path) -
 
     assert {"paused": 1} == bench.totals()
     assert 1 == len(bench.pool.submitted)
+
+
+@in_loop
+async def test_slow_primaries_make_the_governor_hold_shadows_back(tmp_path: Path) -> None:
+    async with running(tmp_path, mirror_governor="primary=0.5") as bench:
+        governor = bench.addon.mirrors.governor
+        assert governor is not None
+        bench.addon.mirrors._draw = lambda: 0.6
+        slow, held = make_flow(), make_flow()
+        await bench.cycle(slow, "requestheaders", "request")
+        assert slow.request.timestamp_end is not None
+        slow.response = http.Response.make(200)
+        slow.response.timestamp_start = slow.request.timestamp_end + 0.6
+        await bench.cycle(slow, "responseheaders", "response")
+        governor.end_period()
+        await bench.cycle(held, "requestheaders", "request")
+        stats = "\n".join(row[0] for row in bench.context.master.commands.call("mirror.stats"))
+        governor.end_period()
+        failed = make_flow()
+        await bench.cycle(failed, "requestheaders", "request")
+        assert failed.request.timestamp_end is not None
+        failed.error = mitm_flow.Error("late", failed.request.timestamp_end + 9.0)
+        await bench.cycle(failed, "error")
+        governor.end_period()
+        share = governor.share
+        bench.context.configure(bench.addon, mirror_governor="")
+        assert bench.addon.mirrors.governor is None
+
+    assert len(bench.pool.submitted) == 1
+    assert bench.totals() == {"paused": 2}
+    assert "held back by mirror_governor: primaries are slow" in bench.log.read_text()
+    assert "governor: 50% is mirrored, primaries are slow; 1 requests held back so far" in stats
+    assert share < 0.5
 
 
 @in_loop

@@ -6,6 +6,7 @@ from mitmproxy import addonmanager, optmanager
 from mitm_mirror.proxy.options import MirrorSettings, add_options, parse_settings
 from mitm_mirror.routing.vantage import Vantage
 from mitm_mirror.rule_set import default_rules
+from mitm_mirror.shadow.governor import GovernorBounds
 
 
 class Master:
@@ -36,6 +37,7 @@ def test_defaults_are_those_of_the_contract() -> None:
             queue_bytes=64 * 1024 * 1024,
             body_limit_bytes=10 * 1024 * 1024,
             drain_timeout_s=5.0,
+            governor=None,
         )
         == settings
     )
@@ -55,6 +57,10 @@ def test_defaults_are_those_of_the_contract() -> None:
         pytest.param("mirror_body_limit", "", id="empty size"),
         pytest.param("mirror_access_log_format", "apache", id="no such format"),
         pytest.param("mirror_host_suffix", "-sha dow", id="space in a Host"),
+        pytest.param("mirror_governor", "on", id="no bound"),
+        pytest.param("mirror_governor", "lag=0", id="no lag is never so"),
+        pytest.param("mirror_governor", "lag=1,lag=2", id="a bound twice"),
+        pytest.param("mirror_governor", "primary=soon", id="a bound that is no number"),
         pytest.param("mirror_host_suffix", "\r\nX: y", id="header injection"),
         pytest.param("mirror_gateways", ["a/b/c"], id="no gateway"),
         pytest.param("mirror_namespace", "", id="no namespace"),
@@ -74,6 +80,10 @@ def test_a_wrong_value_is_refused_with_option_value_and_what_would_do(option: st
         pytest.param("mirror_queue_bytes", "512k", "queue_bytes", 512 * 1024, id="kibibytes"),
         pytest.param("mirror_body_limit", "0", "body_limit_bytes", 0, id="bodies never"),
         pytest.param("mirror_host_suffix", "", "host_suffix", "", id="no suffix"),
+        pytest.param("mirror_governor", "lag=0.1", "governor", GovernorBounds(lag_s=0.1), id="lag"),
+        pytest.param(
+            "mirror_governor", "primary=2, lag=0.1", "governor", GovernorBounds(0.1, 2.0), id="both bounds"
+        ),
         pytest.param(
             "mirror_gateways", ["gw"], "vantage", Vantage(("default/gw",), "default", {}), id="a gateway"
         ),

@@ -32,6 +32,7 @@ from mitm_mirror.proxy.flows import (
 from mitm_mirror.proxy.listeners import is_own_address
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options, parse_settings
+from mitm_mirror.proxy.pressure import PressureGauge
 from mitm_mirror.proxy.primary import upstream_failure
 from mitm_mirror.proxy.replay import remember_routing, request_state, restore_received
 from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
@@ -40,6 +41,7 @@ from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.overflow import overflow_answer
+from mitm_mirror.shadow.governor import Governor, GovernorBounds
 from mitm_mirror.shadow.pool import ShadowPool
 from mitm_mirror.shadow.settings import PoolSettings
 
@@ -76,6 +78,7 @@ class MirrorAddon:
         self._format = FORMATS["common"]
         self._tail = MirrorTail(self.bugs, self.exchanges, self.mirrors, self.log_copy)
         self._primary_tls = PrimaryTls()
+        self._gauge: PressureGauge | None = None
         self._running = False
 
     def load(self, loader: addonmanager.Loader) -> None:
@@ -107,6 +110,7 @@ class MirrorAddon:
         self.mirrors.timeout_s = settings.timeout_s
         self.mirrors.body_limit_bytes = settings.body_limit_bytes
         self.mirrors.host_suffix = settings.host_suffix
+        self._govern(settings.governor)
         if self.mirrors.pool is None:
             # Not in `running`: mitmproxy listens before it calls that.
             self._start(settings)
@@ -253,6 +257,19 @@ class MirrorAddon:
         self.mirrors.pool.start()
         self.rules.start_watching(on_loaded=self._use_rules)
         self._use_rules()
+
+    def _govern(self, bounds: GovernorBounds | None) -> None:
+        """Puts the governor to work, or an end to it; one whose bounds stay goes on as it is."""
+        governor = self.mirrors.governor
+        if bounds == (governor.bounds if governor else None):
+            return
+        if self._gauge is not None:
+            self._gauge.stop()
+        self.mirrors.governor = self._gauge = None
+        if bounds is not None:
+            self.mirrors.governor = Governor(bounds)
+            self._gauge = PressureGauge(self.mirrors.governor, asyncio.get_running_loop())
+            self._gauge.start()
 
     def _load_rules(self, settings: MirrorSettings) -> None:
         try:

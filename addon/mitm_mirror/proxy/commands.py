@@ -64,6 +64,8 @@ class MirrorCommands:
         lines = [render_table(addon.ledger.snapshot())]
         if addon.mirrors.pool is not None:
             lines.append(str(addon.mirrors.pool.stats()))
+        if addon.mirrors.governor is not None:
+            lines.append(str(addon.mirrors.governor))
         lines.append(f"rules: generation {addon.rules.current.generation}, {addon.rules.refusals} refused")
         lines.extend(f"bugs: {kind}: {count}" for kind, count in addon.bugs.counts.items())
         if addon.mirrors.paused:

@@ -1,6 +1,7 @@
 """Takes the copies of a routed request, has them sent, and accounts for each of them."""
 
 import logging
+import random
 import time
 import weakref
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from mitm_mirror.proxy.flows import copy_request
 from mitm_mirror.routing.authority import server_name
 from mitm_mirror.routing.decision import Forward, MirrorCopy, Target
 from mitm_mirror.shadow.ending import Ending
+from mitm_mirror.shadow.governor import Governor
 from mitm_mirror.shadow.pool import ShadowPool
 
 logger = logging.getLogger(__name__)
@@ -49,16 +51,20 @@ class Mirrors:
         ledger: Ledger,
         log_copy: Callable[[Callable[[], AccessRecord]], None],
         is_own_address: Callable[[str, int], bool],
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self.ledger = ledger
         self.paused = False
         self.pool: ShadowPool[Shadow] | None = None
         """None before the first configuration and after the drain."""
+        self.governor: Governor | None = None
+        """None where it is off."""
         self.timeout_s = 0.0
         self.host_suffix = ""
         self.body_limit_bytes = 0
         self._log_copy = log_copy
         self._is_own_address = is_own_address
+        self._draw = draw
 
     def mirror(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
         """Opens a pair for every mirror of the route, and sends a shadow where one is due.
@@ -66,25 +72,43 @@ class Mirrors:
         Call it when the request is complete. Every pair that is opened ends, whatever goes wrong.
         """
         body = _body_of(flow, exchange)
+        held_back = self._held_back(forward) if self.governor is not None and not self.paused else ""
         for copy in forward.mirrors:
             rule = forward.rule
             pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
             shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time())
             try:
-                self._send(flow, shadow, body)
+                self._send(flow, shadow, body, held_back)
             except Exception as error:
                 # Ours, not the mirror's. The pair must end, and the hook's guard reports the bug.
                 if pair.outcome is None:
                     self._end(shadow, Outcome.PROTOCOL_ERROR, f"internal error: {type(error).__name__}")
                 raise
 
+    def saw_primary(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """Tells the governor how long a primary took to begin its answer, or to fail."""
+        started = flow.request.timestamp_end
+        if self.governor is None or started is None or not isinstance(exchange.decision, Forward):
+            return
+        if flow.response is not None:
+            self.governor.saw_primary(flow.response.timestamp_start - started - exchange.decision.delay_s)
+        elif flow.error is not None:
+            self.governor.saw_primary(flow.error.timestamp - started - exchange.decision.delay_s)
+
     def on_end(self, ending: Ending[Shadow]) -> None:
         """What the pool calls, once for each shadow that was submitted."""
         self._end(ending.token, ending.outcome, ending.error, ending)
 
-    def _send(self, flow: http.HTTPFlow, shadow: Shadow, body: bytes | None) -> None:
+    def _held_back(self, forward: Forward) -> str:
+        """Why the governor lets no shadow of a request through; empty where it does. Drawn once for all."""
+        due = any(copy.outcome is None for copy in forward.mirrors)
+        if self.governor is None or not due or self.governor.admits(self._draw()):
+            return ""
+        return f"held back by mirror_governor: {self.governor.reason}"
+
+    def _send(self, flow: http.HTTPFlow, shadow: Shadow, body: bytes | None, held_back: str) -> None:
         copy = shadow.copy
-        refusal = self._refusal(flow, shadow.exchange, copy, body)
+        refusal = self._refusal(flow, shadow.exchange, copy, body, held_back)
         if refusal is not None:
             self._end(shadow, *refusal)
             return
@@ -104,13 +128,13 @@ class Mirrors:
         )
 
     def _refusal(
-        self, flow: http.HTTPFlow, exchange: Exchange, copy: MirrorCopy, body: bytes | None
+        self, flow: http.HTTPFlow, exchange: Exchange, copy: MirrorCopy, body: bytes | None, held_back: str
     ) -> tuple[Outcome, str] | None:
         """Why no shadow is sent for this copy, and in which words; None where one is."""
         if copy.outcome is not None:
             return copy.outcome, ""
-        if self.paused:
-            return Outcome.PAUSED, ""
+        if self.paused or held_back:
+            return Outcome.PAUSED, held_back
         if self.pool is None:
             return Outcome.CANCELLED, "the proxy is shutting down"
         target = copy.target

@@ -13,6 +13,7 @@ from mitm_mirror.observe.formats import FORMATS
 from mitm_mirror.routing.hosts import DEFAULT_NAMESPACE
 from mitm_mirror.routing.vantage import MESH, Vantage, VantageError, parse_vantage
 from mitm_mirror.rule_set import default_rules
+from mitm_mirror.shadow.governor import GovernorBounds
 
 OPTION_PREFIX = "mirror_"
 
@@ -32,6 +33,8 @@ class MirrorSettings:
     queue_bytes: int
     body_limit_bytes: int
     drain_timeout_s: float
+    governor: GovernorBounds | None
+    """None where it is off."""
 
 
 def add_options(loader: addonmanager.Loader) -> None:
@@ -105,6 +108,13 @@ def add_options(loader: addonmanager.Loader) -> None:
         "mirror_body_limit", str, "10m", "A request body above this size is not copied, and counted."
     )
     loader.add_option("mirror_drain_timeout", str, "5", "Seconds that shutdown waits for shadows in flight.")
+    loader.add_option(
+        "mirror_governor",
+        str,
+        "",
+        "Mirror less while the proxy or primaries are slow: lag=SECONDS (how late its event loop may be), "
+        "primary=SECONDS (until an answer begins), or both with a comma. Empty: off.",
+    )
 
 
 def parse_settings(options: optmanager.OptManager) -> MirrorSettings:
@@ -124,6 +134,7 @@ def parse_settings(options: optmanager.OptManager) -> MirrorSettings:
         queue_bytes=_parse_bytes("mirror_queue_bytes", options.mirror_queue_bytes),
         body_limit_bytes=_parse_bytes("mirror_body_limit", options.mirror_body_limit),
         drain_timeout_s=_parse_seconds("mirror_drain_timeout", options.mirror_drain_timeout, zero_ok=True),
+        governor=_parse_governor(options.mirror_governor),
     )
 
 
@@ -157,6 +168,20 @@ def _parse_seconds(option: str, value: str, *, zero_ok: bool = False) -> float:
     if not (0 < seconds < float("inf") or (zero_ok and seconds == 0)):
         raise ValueError(f"{option}: {value!r}, expected a number of seconds such as 5 or 0.5")
     return seconds
+
+
+def _parse_governor(value: str) -> GovernorBounds | None:
+    if not value.strip():
+        return None
+    bounds: dict[str, float] = {}
+    for part in value.split(","):
+        name, _, seconds = part.strip().partition("=")
+        if name not in ("lag", "primary") or name in bounds:
+            raise ValueError(
+                f"mirror_governor: {value!r}, expected lag=SECONDS, primary=SECONDS or both with a comma"
+            )
+        bounds[name] = _parse_seconds(f"mirror_governor: {name}", seconds)
+    return GovernorBounds(bounds.get("lag"), bounds.get("primary"))
 
 
 def _parse_bytes(option: str, value: str) -> int:

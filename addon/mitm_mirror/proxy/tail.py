@@ -89,4 +89,5 @@ class MirrorTail:
         # A websocket that breaks after its upgrade was answered has both hooks.
         if exchange is not None and not exchange.logged:
             exchange.logged = True
+            self._mirrors.saw_primary(flow, exchange)
             self._log_copy(lambda: primary_record(flow, exchange))
