@@ -74,7 +74,7 @@ def at_port(port: int, settings: str) -> str:
     return f"portLevelSettings: [{{port: {{number: {port}}}, {settings}}}]"
 
 
-OTHER = "connectionPool: {}"
+OTHER = "connectionPool: {http: {}}"
 
 # rule's policy, subset's policy, SNI for port 80; None where the port's protocol (HTTP) decides.
 PRECEDENCE = [

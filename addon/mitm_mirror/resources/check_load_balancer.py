@@ -7,21 +7,46 @@ from collections.abc import Iterator
 
 from mitm_mirror.resources import names
 from mitm_mirror.resources.annotations import TOKEN
-from mitm_mirror.resources.destination_rule import ConsistentHashLB, HTTPCookie, LoadBalancerSettings
+from mitm_mirror.resources.check_locality import check_locality, check_zone_aware
+from mitm_mirror.resources.destination_rule import (
+    ConsistentHashLB,
+    HTTPCookie,
+    LoadBalancerSettings,
+    WarmupConfiguration,
+)
 from mitm_mirror.resources.finding import Finding, error, show, warning
 from mitm_mirror.resources.resource import FieldPath
 
 _MAX_TABLE_SIZE = 5_000_011
 
 
-def check_load_balancer(spec: LoadBalancerSettings, path: FieldPath) -> Iterator[Finding]:
-    """All errors and warnings of the load balancer, which stands at `path`."""
+def check_load_balancer(spec: LoadBalancerSettings, path: FieldPath, *, ejects: bool) -> Iterator[Finding]:
+    """All errors and warnings. `ejects`: whether there is an outlierDetection beside it."""
     if spec.simple is not None and spec.consistent_hash is not None:
         yield error((*path, "consistentHash"), "not allowed beside simple")
     if spec.locality_lb_setting is not None and spec.zone_aware_lb_setting is not None:
         yield error((*path, "zoneAwareLbSetting"), "not allowed beside localityLbSetting")
+    if spec.locality_lb_setting is not None:
+        yield from check_locality(spec.locality_lb_setting, (*path, "localityLbSetting"), ejects=ejects)
+    if spec.zone_aware_lb_setting is not None:
+        yield from check_zone_aware(spec.zone_aware_lb_setting, (*path, "zoneAwareLbSetting"), ejects=ejects)
+    if spec.warmup is not None:
+        yield from _check_warmup(spec.warmup, (*path, "warmup"))
+    if spec.warmup_duration_secs is not None:
+        yield from names.at(
+            (*path, "warmupDurationSecs"), names.whole_milliseconds(spec.warmup_duration_secs)
+        )
     if spec.consistent_hash is not None:
         yield from _check_hash(spec.consistent_hash, (*path, "consistentHash"))
+
+
+def _check_warmup(spec: WarmupConfiguration, path: FieldPath) -> Iterator[Finding]:
+    message = "missing" if spec.duration is None else names.whole_milliseconds(spec.duration)
+    yield from names.at((*path, "duration"), message)
+    if spec.minimum_percent is not None and not 0 <= spec.minimum_percent <= 100:
+        yield error((*path, "minimumPercent"), f"{show(spec.minimum_percent)}, expected 0 to 100")
+    if spec.aggression is not None and spec.aggression <= 0:
+        yield error((*path, "aggression"), f"{show(spec.aggression)}, expected more than 0")
 
 
 def _check_hash(spec: ConsistentHashLB, path: FieldPath) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ Source: istio/api networking/v1alpha3/destination_rule.proto and type/v1beta1/se
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
@@ -199,7 +200,7 @@ class TrafficPolicy(Message):
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
     tls: ClientTLSSettings | None = None
-    port_level_settings: tuple[PortTrafficPolicy, ...] = ()
+    port_level_settings: Annotated[tuple[PortTrafficPolicy, ...], Field(max_length=4096)] = ()
     tunnel: TunnelSettings | None = None
     proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None
@@ -211,8 +212,11 @@ class Subset(Message):
     traffic_policy: TrafficPolicy | None = None
 
 
+_LabelValue = Annotated[Str, Field(max_length=63)]
+
+
 class WorkloadSelector(Message):
-    match_labels: dict[Str, Str] = Field(default_factory=dict)
+    match_labels: Annotated[dict[Str, _LabelValue], Field(max_length=4096)] = Field(default_factory=dict)
 
 
 class DestinationRule(Message):

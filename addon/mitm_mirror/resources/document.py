@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from mitm_mirror.resources.annotations import parse_annotations
 from mitm_mirror.resources.base import Message
 from mitm_mirror.resources.check_destination_rule import check_destination_rule
-from mitm_mirror.resources.check_service_entry import check_service_entry, check_workload_entry
+from mitm_mirror.resources.check_service_entry import check_service_entry
 from mitm_mirror.resources.check_virtual_service import check_virtual_service
+from mitm_mirror.resources.check_workload_entry import check_workload_entry
 from mitm_mirror.resources.destination_rule import DestinationRule
 from mitm_mirror.resources.finding import Finding, error, show
 from mitm_mirror.resources.issue import Issue, Severity
-from mitm_mirror.resources.metadata import parse_metadata
+from mitm_mirror.resources.metadata import Metadata, parse_metadata
 from mitm_mirror.resources.not_acted_on import not_acted_on
 from mitm_mirror.resources.positions import Positions
 from mitm_mirror.resources.prune import Pruned, prune
@@ -35,7 +36,7 @@ MAX_FINDINGS = 10_000
 @dataclass(frozen=True, slots=True)
 class _Kind:
     model: type[Message]
-    check: Callable[[Any], Iterator[Finding]]
+    check: Callable[[Any, Metadata], Iterator[Finding]]
 
 
 _KINDS: Mapping[str, _Kind] = {
@@ -44,6 +45,15 @@ _KINDS: Mapping[str, _Kind] = {
     "ServiceEntry": _Kind(ServiceEntry, check_service_entry),
     "WorkloadEntry": _Kind(WorkloadEntry, check_workload_entry),
 }
+# Annotations that istio pkg/config/validation/validation.go, validateMetadata, refuses.
+_REFUSED = frozenset(
+    {
+        "internal.istio.io/parent-namespace",
+        "internal.istio.io/parents",
+        "internal.istio.io/webhook-always-reject",
+        "istio.io/dry-run",
+    }
+)
 _TOP_LEVEL = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
 _LIST_FIELDS = frozenset({"apiVersion", "kind", "metadata", "items"})
 
@@ -121,10 +131,11 @@ class _Reader:
         findings = list(unknown_keys(value, _TOP_LEVEL, ()))
         metadata, metadata_findings = parse_metadata(value.get("metadata"))
         findings += metadata_findings
+        wrong = [(key, "not allowed in this kind") for key in metadata.annotations if key in _REFUSED]
         if kind == "VirtualService":
-            _, wrong = parse_annotations(metadata.annotations)
-            findings += [error(("metadata", "annotations", key), message) for key, message in wrong]
-        spec, spec_findings = _parse_spec(value.get("spec"), kind)
+            wrong += parse_annotations(metadata.annotations)[1]
+        findings += [error(("metadata", "annotations", key), message) for key, message in wrong]
+        spec, spec_findings = _parse_spec(value.get("spec"), kind, metadata)
         findings += spec_findings
 
         subject = f"{kind} {metadata}" if metadata.name else kind
@@ -163,7 +174,7 @@ class _Below:
         return self.positions.locate(self.root + path)
 
 
-def _parse_spec(value: Any, kind: str) -> tuple[Message | None, list[Finding]]:
+def _parse_spec(value: Any, kind: str, metadata: Metadata) -> tuple[Message | None, list[Finding]]:
     root: FieldPath = ("spec",)
     if not isinstance(value, dict):
         message = "missing" if value is None else f"{show(value)}, expected a mapping"
@@ -183,7 +194,7 @@ def _parse_spec(value: Any, kind: str) -> tuple[Message | None, list[Finding]]:
             spec = model.model_validate(pruned.value)
         except ValidationError:
             return None, findings
-    checked = (f for f in check(spec) if not pruned.touches(f.path[1:]))
+    checked = (f for f in check(spec, metadata) if not pruned.touches(f.path[1:]))
     findings += islice(chain(checked, not_acted_on(kind, spec)), MAX_FINDINGS)
     if len(findings) >= MAX_FINDINGS:
         findings.append(error(root, f"more than {MAX_FINDINGS} issues, the rest was not checked"))

@@ -19,6 +19,7 @@ _WILDCARD_LABEL = re.compile(r"\*|(?:\*-?)?[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9
 _LABEL_KEY_NAME = re.compile(r"(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]", re.ASCII)
 _LABEL_CHARS = 63
 _NAME_CHARS = 255
+_PREFIX_CHARS = 253
 # Envoy limits the size of the compiled program; Istio, which cannot compute it, the text's length.
 _REGEX_CHARS = 1024
 # `1.001s` is 1000.9999999999999 milliseconds; what is finer than this is no rounding error.
@@ -57,7 +58,7 @@ def host_name(name: str, *, wildcard: bool) -> str | None:
         if ":" in name:
             return f"{show(name)}, expected a host name without port or scheme"
         return f"{show(name)}, not a host name: {show(label)} may hold letters, digits and '-' between them"
-    if labels[-1].isdigit() and len(labels) > 1:
+    if labels[-1].isdigit() and (len(labels) > 1 or not wildcard):
         return f"{show(name)}, not a host name: it ends in a number"
     return None
 
@@ -68,6 +69,14 @@ def is_ip(text: str) -> bool:
     except ValueError:
         return False
     return "%" not in text
+
+
+def ip_subnet(text: str) -> str | None:
+    """For IP addresses and CIDR blocks, whose host bits need not be 0."""
+    address, slash, bits = text.partition("/")
+    if is_ip(address) and (not slash or (bits.isdigit() and int(bits) <= (128 if ":" in address else 32))):
+        return None
+    return f"{show(text)}, expected an IP address or a CIDR block such as 10.0.0.0/8"
 
 
 def port_number(number: int) -> str | None:
@@ -126,11 +135,14 @@ def at(path: FieldPath, message: str | None) -> Iterator[Finding]:
 
 
 def check_labels(labels: Mapping[str, str], path: FieldPath) -> Iterator[Finding]:
-    """Errors of Kubernetes labels."""
+    """Errors of Kubernetes labels.
+
+    Stricter than Istio, which has no limit for a value's length; no pod could have the longer ones.
+    """
     for key, value in labels.items():
         prefix, slash, name = key.rpartition("/")
         if (
-            (slash and host_name(prefix, wildcard=False))
+            (slash and (len(prefix) > _PREFIX_CHARS or not all(map(_LABEL.fullmatch, prefix.split(".")))))
             or len(name) > _LABEL_CHARS
             or not _LABEL_KEY_NAME.fullmatch(name)
         ):

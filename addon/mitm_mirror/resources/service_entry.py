@@ -1,16 +1,21 @@
 """ServiceEntry's spec, message for message.
 
 Source: istio/api networking/v1alpha3/service_entry.proto and sidecar.proto (WorkloadSelector),
-which v1 and v1beta1 share.
+which v1 and v1beta1 share. Limits of length are the CRD's.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
 from mitm_mirror.resources.base import Message
 from mitm_mirror.resources.scalars import Str, UInt32
 from mitm_mirror.resources.workload_entry import WorkloadEntry
+
+_Hosts = Annotated[tuple[Str, ...], Field(max_length=256)]
+_Addresses = Annotated[tuple[Annotated[Str, Field(max_length=64)], ...], Field(max_length=256)]
+_Labels = Annotated[dict[Str, Annotated[Str, Field(max_length=63)]], Field(max_length=256)]
 
 
 class ServicePort(Message):
@@ -22,7 +27,7 @@ class ServicePort(Message):
 
 
 class WorkloadSelector(Message):
-    labels: dict[Str, Str] = Field(default_factory=dict)
+    labels: _Labels = Field(default_factory=dict)
 
 
 class Location(StrEnum):
@@ -39,12 +44,12 @@ class Resolution(StrEnum):
 
 
 class ServiceEntry(Message):
-    hosts: tuple[Str, ...] = ()
-    addresses: tuple[Str, ...] = ()
-    ports: tuple[ServicePort, ...] = ()
+    hosts: _Hosts = ()
+    addresses: _Addresses = ()
+    ports: Annotated[tuple[ServicePort, ...], Field(max_length=256)] = ()
     location: Location = Location.MESH_EXTERNAL
     resolution: Resolution = Resolution.NONE
-    endpoints: tuple[WorkloadEntry, ...] = ()
+    endpoints: Annotated[tuple[WorkloadEntry, ...], Field(max_length=4096)] = ()
     workload_selector: WorkloadSelector | None = None
     export_to: tuple[Str, ...] = ()
     subject_alt_names: tuple[Str, ...] = ()

@@ -26,6 +26,8 @@ _MESSAGES: Mapping[str, str] = {
     "less_than_equal": "{found}, expected {le} or less",
     "model_type": "{found}, expected a mapping",
     "string_type": "{found}, expected a string{hint}",
+    "string_too_long": "{found}, expected at most {max_length} characters",
+    "too_long": "{actual_length} items, expected at most {max_length}",
     "tuple_type": "{found}, expected a list",
 }
 KNOWN_TYPES = frozenset(_MESSAGES) | {"extra_forbidden"}
