@@ -61,7 +61,6 @@ def answer(rules, head, draws):
         pytest.param("gateways: [gw]", "default", DEFAULT_VANTAGE, False, id="a gateway, to a sidecar"),
         pytest.param("gateways: [gw, mesh]", "default", DEFAULT_VANTAGE, True, id="both, to a sidecar"),
         pytest.param("gateways: [gw]", "default", GATEWAY, True, id="a short name"),
-        pytest.param("gateways: [./gw]", "default", GATEWAY, True, id="its own namespace"),
         pytest.param("gateways: [gw]", "prod", GATEWAY, False, id="a short name of another namespace"),
         pytest.param("gateways: [default/gw]", "prod", GATEWAY, True, id="with its namespace"),
         pytest.param("gateways: [gw]", "default", BOTH, True, id="one of those that are played"),

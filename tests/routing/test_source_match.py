@@ -60,7 +60,7 @@ spec:
   http:
   - match: [{%s}]
     directResponse: {status: 201}
-  - match: [{uri: {prefix: /}, gateways: [./gw, mesh]}]
+  - match: [{uri: {prefix: /}, gateways: [own/gw, mesh]}]
     directResponse: {status: 202}
 """
 

@@ -22,8 +22,8 @@ _NAME_CHARS = 255
 _PREFIX_CHARS = 253
 # Envoy limits the size of the compiled program; Istio, which cannot compute it, the text's length.
 _REGEX_CHARS = 1024
-# `1.001s` is 1000.9999999999999 milliseconds; what is finer than this is no rounding error.
-_MILLISECOND_ROUNDING = 1e-6
+# `1.001s` is 1000.9999999999999 milliseconds; a nanosecond (a millionth of one) is no rounding error.
+_MILLISECOND_ROUNDING = 1e-7
 _RE2_OPTIONS = re2.Options()
 _RE2_OPTIONS.log_errors = False
 
