@@ -42,8 +42,10 @@ def check_match(match: HTTPMatchRequest, path: FieldPath, *, at_gateway: bool) -
 def _check_client(match: HTTPMatchRequest, path: FieldPath) -> Iterator[Finding]:
     if match.port:
         yield from at((*path, "port"), names.port_number(match.port))
-    yield from names.check_labels(match.source_labels, (*path, "sourceLabels"))
-    yield from check_gateway_names(match.gateways, (*path, "gateways"))
+    if match.source_labels:
+        yield from names.check_labels(match.source_labels, (*path, "sourceLabels"))
+    if match.gateways:
+        yield from check_gateway_names(match.gateways, (*path, "gateways"))
     if match.source_namespace and names.dns_label(match.source_namespace):
         yield error((*path, "sourceNamespace"), f"{show(match.source_namespace)}, expected a namespace")
 

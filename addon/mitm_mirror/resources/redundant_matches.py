@@ -74,7 +74,9 @@ class _Earlier:
 
     def find(self, conditions: frozenset[_Condition]) -> str | None:
         """The place of the first that asks for nothing beyond what follows from `conditions`."""
-        implied = {wider for condition in conditions for wider in self._implied(condition)}
+        if not self._known:
+            return None
+        implied = self._implied(conditions)
         covers = (
             known.place
             for wider in implied
@@ -84,16 +86,18 @@ class _Earlier:
         first = min(covers, default=None)
         return None if first is None else f"http[{first[0]}].match[{first[1]}]"
 
-    def _implied(self, condition: _Condition) -> Iterator[_Condition]:
-        """All conditions of earlier matches that hold where this one does."""
-        field, how, text = condition
-        yield condition
-        if how in ("exact", "prefix") and not field.startswith("without "):
-            for length in self._prefix_lengths.get(field, ()):
-                if length <= len(text):
-                    yield field, "prefix", text[:length]
-        if field.startswith(("header ", "query ")):
-            yield field, *_PRESENT
+    def _implied(self, conditions: frozenset[_Condition]) -> set[_Condition]:
+        """All conditions of earlier matches that hold where these do."""
+        implied = set(conditions)
+        for field, how, text in conditions:
+            if field.startswith("without "):
+                continue
+            if how != "regex":
+                lengths = self._prefix_lengths.get(field, ())
+                implied.update((field, "prefix", text[:length]) for length in lengths if length <= len(text))
+            if field.startswith(("header ", "query ")):
+                implied.add((field, *_PRESENT))
+        return implied
 
 
 def _conditions(match: HTTPMatchRequest) -> frozenset[_Condition]:
