@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -214,6 +215,22 @@ def test_an_endpoint_without_a_connection_gets_one_always(scene: Scene) -> None:
     assert isinstance(waiting, Waiting)
     second.end()
     assert [entry is not None for entry in scene.turns] == [True]
+
+
+def test_an_endpoint_that_its_request_named_has_connections_of_its_own(scene: Scene) -> None:
+    """As with Envoy's ORIGINAL_DST: the rules list none, but a second request finds the first one there."""
+    found = cluster("a", limits=PoolLimits(max_connections=1), outlier=outlier(consecutive_5xx=1))
+    named = {name: replace(found.targets.items[0], endpoint=Endpoint(name, 1)) for name in "xyz"}
+
+    scene.choose(found)
+    first = scene.states.enter(named["x"], scene.turns.append)
+    assert isinstance(first, Attempt)
+    assert isinstance(scene.states.enter(named["x"], scene.turns.append), Waiting)
+    assert isinstance(scene.states.enter(named["y"], scene.turns.append), Attempt)
+    first.answered(500)
+
+    assert not any(map(scene.states.is_ejected, named.values()))
+    assert scene.changes == []
 
 
 def test_who_waited_may_still_be_too_many(scene: Scene) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from mitm_mirror.routing.decision import Target
 from mitm_mirror.routing.endpoint_choice import EndpointChoice
@@ -96,6 +97,9 @@ class ClusterState:
         self._started = clock()
         """Since when there are looks for endpoints to let in again, see `EndpointState.returns_at`."""
         self._by_key: dict[Hashable, EndpointState] = {}
+        self._unlisted: WeakValueDictionary[Hashable, EndpointState] = WeakValueDictionary()
+        """Endpoints that are none of the rules' while requests are on their way there: the request named
+        its own (`Endpoint.lookup`), or a reload took it out. They count connections and are never ejected."""
         self._waiting: dict[Waiting, None] = {}
         self._restless = False
         """Whether time can change anything: an endpoint is ejected, or was not long ago."""
@@ -222,8 +226,8 @@ class ClusterState:
         return Attempt(self, endpoint)
 
     def _endpoint(self, target: Target) -> EndpointState:
-        # A reload may have taken it out while its request was held: then nobody else asks for its state.
-        return self._by_key.get(_key(target, 0)) or EndpointState(target, 1)
+        key = _key(target, 0)
+        return self._by_key.get(key) or self._unlisted.setdefault(key, EndpointState(target, 1))
 
     def _take_over(self, targets: PortTargets) -> None:
         seen: Counter[Hashable] = Counter()

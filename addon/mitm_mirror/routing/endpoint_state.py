@@ -27,6 +27,7 @@ class EndpointState:
     """
 
     __slots__ = (
+        "__weakref__",
         "_consecutive_5xx",
         "_consecutive_gateway_errors",
         "_consecutive_local_failures",
