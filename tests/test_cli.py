@@ -277,7 +277,7 @@ spec:
 """)
     played = ["--gateway", "other/gw", "--gateway", "gw", "--namespace", "prod", "--labels", "app=sleep,x=1"]
 
-    assert "passes through" in explain(capsys, "--rules", file, "http://a.test/")[1][-1]
+    assert "passes through" in explain(capsys, "--rules", file, "http://a.test/")[1][-2]
     lines = explain(capsys, "--rules", file, *played, "http://a.test/")[1]
     assert (
         "    match[0]: sourceLabels: never met, it is for app=web, this proxy's labels: app=sleep,x=1"

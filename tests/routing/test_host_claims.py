@@ -275,3 +275,16 @@ def test_a_bare_name_is_the_own_namespaces(answer, vantage: Vantage, bodies: lis
     text = service("a", hosts="reviews", namespace="prod") + service("b", hosts="reviews", namespace="test")
 
     assert [answer(text, vantage, authority=f"reviews{dot}") for dot in ("", ".prod", ".test")] == bodies
+
+
+@pytest.mark.parametrize("authority", ["reviews", "reviews.prod:80", "x.b.test"])
+def test_explain_names_what_is_left_out(rules, head, authority: str) -> None:
+    text = service("a", hosts="reviews, '*.b.test'", namespace="prod", spec=GW)
+
+    assert render_explanation(explain(rules(text), head(authority=authority))).splitlines()[2:] == [
+        f'No VirtualService is about host "{authority}": the request passes through.',
+        (
+            "Left out is VirtualService prod/a (rules.yaml:6): it is for prod/gw, this proxy plays mesh "
+            "(mirror_gateways): not used here."
+        ),
+    ]

@@ -7,6 +7,7 @@ from mitm_mirror.resources.virtual_service import VirtualService
 from mitm_mirror.routing.delegate import Delegates
 from mitm_mirror.routing.destinations import DestinationResolver
 from mitm_mirror.routing.host_claims import Claim, HostClaims
+from mitm_mirror.routing.hosts import host_key, qualify_host, short_names
 from mitm_mirror.routing.routes import RouteCompiler
 from mitm_mirror.routing.table import RouteTable
 from mitm_mirror.routing.vantage import DEFAULT_VANTAGE, MESH, Vantage, resolve_gateway
@@ -28,7 +29,9 @@ def compile_table(
     issues: list[Issue] = []
     claims = HostClaims(vantage.namespace, issues)
     delegates = Delegates({(r.namespace, r.name): r for r in resources.virtual_services}, issues)
-    for resource in _select(resources.virtual_services, vantage, issues):
+    selected, left_out = _select(resources.virtual_services, vantage)
+    issues += (issue for _, issue in left_out)
+    for resource in selected:
         annotations, _ = parse_annotations(resource.annotations)
         compiler = RouteCompiler(resource, annotations, delegates, resolver, vantage, host_suffix, issues)
         joins = any(gateway != MESH for gateway in _gateways(resource) & set(vantage.gateways))
@@ -37,42 +40,50 @@ def compile_table(
     # A gateway's routes are for the hosts alone (istio gateway.go, buildGatewayHTTPRouteConfig).
     addresses = resolver.addresses() if MESH in vantage.gateways else ()
     virtual_hosts, names = claims.settle(addresses)
-    table = RouteTable(tuple(virtual_hosts), tuple(names), resolver.clusters)
+    unused = [
+        (name, f"{resource} ({resource.file}:{issue.line}): {issue.message}")
+        for resource, issue in left_out
+        for written in resource.spec.hosts
+        for host in (qualify_host(written, resource.namespace),)
+        for name in (host, host_key(written), *short_names(host))
+    ]
+    table = RouteTable(tuple(virtual_hosts), tuple(names), resolver.clusters, unused)
     return table, (*resolver.issues, *issues)
 
 
 def _select(
-    resources: tuple[Resource[VirtualService], ...], vantage: Vantage, issues: list[Issue]
-) -> list[Resource[VirtualService]]:
-    """The VirtualServices with hosts that are for this proxy, in the order in which Istio asks them.
+    resources: tuple[Resource[VirtualService], ...], vantage: Vantage
+) -> tuple[list[Resource[VirtualService]], list[tuple[Resource[VirtualService], Issue]]]:
+    """(those with hosts that are for this proxy in the order in which Istio asks them, the others and why).
 
     The older goes before the younger, but before both go those that are exported to the proxy's own
     namespace by name, and before these that namespace's own. Source: istio
     pilot/pkg/model/push_context.go, initVirtualServices, and virtualservice.go, SelectVirtualServices.
     """
     selected = []
+    left_out = []
     for resource in resources:
         if not resource.spec.hosts:
             continue
-        if not vantage.sees(resource.spec.export_to, resource.namespace):
-            issues.append(vantage.not_exported(resource, resource.spec.export_to))
-            continue
         gateways = _gateways(resource)
-        if not gateways & set(vantage.gateways):
+        if not vantage.sees(resource.spec.export_to, resource.namespace):
+            left_out.append((resource, vantage.not_exported(resource, resource.spec.export_to)))
+        elif not gateways & set(vantage.gateways):
             message = (
                 f"it is for {' and '.join(sorted(gateways))}, this proxy plays {vantage.plays} "
                 "(mirror_gateways): not used here"
             )
-            issues.append(resource.issue(vantage.gateway_severity, ("spec", "gateways"), message))
-            continue
-        selected.append(resource)
+            issue = resource.issue(vantage.gateway_severity, ("spec", "gateways"), message)
+            left_out.append((resource, issue))
+        else:
+            selected.append(resource)
 
     def group(resource: Resource[VirtualService]) -> int:
         if not resource.spec.export_to or "*" in resource.spec.export_to:
             return 2
         return 0 if resource.namespace == vantage.namespace else 1
 
-    return sorted(oldest_first(selected), key=group)
+    return sorted(oldest_first(selected), key=group), left_out
 
 
 def _gateways(resource: Resource[VirtualService]) -> frozenset[str]:

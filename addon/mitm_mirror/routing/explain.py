@@ -46,7 +46,8 @@ def explain(table: RouteTable, head: RequestHead) -> Explanation:
     key = host_key(head.authority)
     first = table.index.find(key)
     if first is None:
-        return Explanation(head, close_hosts=_close_hosts(table, key))
+        unused = table.unused.find(key) or ""
+        return Explanation(head, close_hosts=_close_hosts(table, key), unused=unused)
     virtual_host = first.at(head.port) or first
     view = RequestView(head)
     passed, route, match = _search(virtual_host, view)

@@ -28,6 +28,8 @@ def render_explanation(explanation: Explanation) -> str:
     lines = [printable(f"{head.method} {head.scheme}://{head.authority}") + printable(head.target), ""]
     if explanation.virtual_service is None:
         lines.append(f"No VirtualService is about host {quoted(head.authority)}: the request passes through.")
+        if explanation.unused:
+            lines.append(f"Left out is {explanation.unused}.")
         if explanation.close_hosts:
             lines.append(f"Hosts that look like it: {', '.join(explanation.close_hosts)}")
         return "\n".join(lines)

@@ -100,6 +100,8 @@ class Explanation:
     """The host in the rules that the request goes by; empty where no rule is about it."""
     close_hosts: tuple[str, ...] = ()
     """Hosts in the rules that look like the request's, where no rule is about that."""
+    unused: str = ""
+    """The VirtualService for another proxy that is about the request's host, where none for this one is."""
     virtual_service: RuleRef | None = None
     ports: tuple[int, ...] = ()
     """The ports that the VirtualService is for, where the request's is none of them: it passes through."""

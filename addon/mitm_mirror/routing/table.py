@@ -1,6 +1,6 @@
 """The compiled rules: from a request's head to a decision."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, HTTPRoute
@@ -121,13 +121,14 @@ class VirtualHost:
 class RouteTable:
     """All compiled rules. Immutable: a reload makes a new one."""
 
-    __slots__ = ("_index", "_virtual_hosts", "clusters", "hosts")
+    __slots__ = ("_index", "_virtual_hosts", "clusters", "hosts", "unused")
 
     def __init__(
         self,
         virtual_hosts: tuple[VirtualHost, ...],
         hosts: tuple[tuple[str, VirtualHost], ...],
         clusters: Mapping[str, PortTargets],
+        unused: Iterable[tuple[str, str]] = (),
     ) -> None:
         """`hosts` are all (host, its rules), short names included; of two for one host the first wins."""
         self.clusters = clusters
@@ -138,6 +139,8 @@ class RouteTable:
         for host, virtual_host in hosts:
             self.hosts.setdefault(host, virtual_host)
         self._index = HostIndex(self.hosts.items())
+        self.unused = HostIndex(unused)
+        """By host: a VirtualService that is for another proxy, and why. No request asks; `explain` does."""
 
     @property
     def virtual_service_count(self) -> int:
