@@ -314,3 +314,13 @@ def test_a_comparison_goes_through_msgspec_and_back() -> None:
 
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(comparison), type=Comparison) == comparison
     assert msgspec.json.decode(msgspec.json.encode(comparison), type=Comparison) == comparison
+
+
+def test_a_rule_for_one_element_leaves_the_others() -> None:
+    primary = Response(200, (JSON,), b"[1, 1, 1, 1]")
+    shadow = Response(200, (JSON,), b"[2, 2, 2, 2]")
+    settings = CompareSettings(ignore=parse_ignore_rules("json:$[0], json:$[2]"))
+
+    comparison = compare_responses(primary, shadow, settings)
+
+    assert comparison.differences == (Difference("json[1]", Kind.VALUE, "1", "2", count=2),)
