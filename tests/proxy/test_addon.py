@@ -938,6 +938,8 @@ async def test_a_request_above_a_limit_is_answered_and_not_mirrored(tmp_path: Pa
         assert second.response.content.endswith(b"reset reason: overflow")
         assert [record["outcome"] for record in bench.records()] == ["overflow", "ok"]
         assert in_flight(bench) == (1, 0)
+        shown = str(bench.context.master.commands.call("mirror.rules"))
+        assert "outbound|8080|v1|httpbin.default.svc.cluster.local: 1 in flight, 1 turned away" in shown
         snapshot = bench.addon.ledger.snapshot()
         assert (snapshot.forwarded, snapshot.answered) == (2, {"overflow": 1})
         assert len(bench.pool.submitted) == 2

@@ -150,6 +150,7 @@ VirtualService default/httpbin (rules.yaml:3)
     cluster   outbound|8080|v1|httpbin.default.svc.cluster.local
     endpoint  http://10.0.0.1:8080  75 %
               http://[::1]:8080  25 %
+    chosen by LEAST_REQUEST
     request   GET /v1/get?x=1
     Host      httpbin:8080
     SNI       none, as there is no TLS to the endpoint
@@ -315,6 +316,7 @@ VirtualService default/httpbin (rules.yaml:3)
     cluster   outbound|8080|v1|httpbin.default.svc.cluster.local
     endpoint  http://10.0.0.1:8080  75 %
               http://[::1]:8080  25 %
+    chosen by LEAST_REQUEST
     request   GET /hosts
     Host      one.test
     SNI       none, as there is no TLS to the endpoint
@@ -511,6 +513,7 @@ VirtualService default/plain (rules.yaml:62)
     endpoint  http://10.0.0.1:8080  60 %
               http://[::1]:8080  20 %
               http://10.0.0.2:8002  20 %
+    chosen by LEAST_REQUEST
     request   GET /\\x1b|
     Host      a.plain.test
     SNI       none, as there is no TLS to the endpoint

@@ -140,6 +140,7 @@ def test_the_rules_for_people(rules, http) -> None:
         "      to weight 20 other.example.com port 80",
         "        endpoint http://10.0.0.1:80 weight 1",
         "        endpoint http://10.0.0.2:80 weight 1",
+        "        chosen by LEAST_REQUEST",
         "      mirror 2.5% httpbin.default.svc.cluster.local port 80 subset v2",
         "        endpoint http://10.0.0.2:80",
         "      mirror 100% nobody.default.svc.cluster.local any port",

@@ -12,6 +12,7 @@ from mitm_mirror.proxy.delays import Delays
 from mitm_mirror.routing.cluster_state import Attempt, Entry, HealthChange, Waiting
 from mitm_mirror.routing.cluster_states import ClusterStates
 from mitm_mirror.routing.decision import Target
+from mitm_mirror.routing.describe_cluster import describe_states
 from mitm_mirror.routing.endpoint_state import LocalFailure
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ class Attempts:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.states = ClusterStates(clock, self._on_change)
+        self._clock = clock
         self._queue = Delays()
         self._open: weakref.WeakKeyDictionary[http.HTTPFlow, Attempt] = weakref.WeakKeyDictionary()
         self._by_client: dict[str, set[Attempt]] = {}
@@ -91,6 +93,10 @@ class Attempts:
         self._queue.release(client)
         for attempt in self._by_client.pop(client, ()):
             attempt.end()
+
+    def describe(self) -> list[str]:
+        """What is in flight and what is ejected, in lines for people."""
+        return describe_states(self.states, self._clock())
 
     def stop(self) -> None:
         """No ejection is looked after any longer."""

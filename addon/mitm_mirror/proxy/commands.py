@@ -39,7 +39,9 @@ class MirrorCommands:
     def rules(self) -> types.Data:
         """Show the rules that are served: hosts, routes, destinations, endpoints and mirrors."""
         served = self._addon.rules.current
-        return _rows(_heading(served), *map(str, served.rule_set.issues), served.rule_set.table.describe())
+        issues = map(str, served.rule_set.issues)
+        state = self._addon.attempts.describe()
+        return _rows(_heading(served), *issues, served.rule_set.table.describe(), *state)
 
     @command.command("mirror.explain")
     def explain(self, flow: mitmproxy.flow.Flow) -> types.Data:
@@ -55,7 +57,9 @@ class MirrorCommands:
             lines.append(
                 f"this flow was decided by generation {exchange.generation}, before these rules came"
             )
-        return _rows(*lines, render_explanation(explain(served.rule_set.table, head)))
+        return _rows(
+            *lines, render_explanation(explain(served.rule_set.table, head, self._addon.attempts.states))
+        )
 
     @command.command("mirror.stats")
     def stats(self) -> types.Data:
@@ -66,6 +70,7 @@ class MirrorCommands:
             lines.append(str(addon.mirrors.pool.stats()))
         if addon.mirrors.governor is not None:
             lines.append(str(addon.mirrors.governor))
+        lines += addon.attempts.describe()
         lines.append(f"rules: generation {addon.rules.current.generation}, {addon.rules.refusals} refused")
         lines.extend(f"bugs: {kind}: {count}" for kind, count in addon.bugs.counts.items())
         if addon.mirrors.paused:

@@ -173,8 +173,7 @@ class ClusterState:
             return
         self.advance()
         now = self._clock()
-        ejected = sum(other.ejected_at is not None for other in self.endpoints)
-        share_percent = 100 * (ejected + 1) / len(self.endpoints)
+        share_percent = 100 * (len(self.ejected) + 1) / len(self.endpoints)
         if endpoint.ejected_at is not None or share_percent > outlier.max_ejection_percent:
             return
         endpoint.eject(outlier, now)
@@ -199,17 +198,20 @@ class ClusterState:
         for change in returned:
             self._on_change(change)
 
-    def next_return(self) -> float | None:
-        """When the next ejected endpoint is let in again; None where none is ejected."""
-        outlier = self.targets.outlier
-        if outlier is None:
-            return None
-        times = [
-            endpoint.returns_at(outlier, self._started)
-            for endpoint in self.endpoints
-            if endpoint.ejected_at is not None
-        ]
-        return min(times, default=None)
+    @property
+    def ejected(self) -> list[EndpointState]:
+        """The endpoints that are ejected, as far as `advance` has looked."""
+        return [endpoint for endpoint in self.endpoints if endpoint.ejected_at is not None]
+
+    @property
+    def usable(self) -> tuple[Target, ...]:
+        """The endpoints that get requests: all that are not ejected, or all in a panic."""
+        return tuple(endpoint.target for endpoint in self._choice.usable)
+
+    def returns_at(self, endpoint: EndpointState) -> float:
+        """When an ejected endpoint is let in again."""
+        assert self.targets.outlier is not None
+        return endpoint.returns_at(self.targets.outlier, self._started)
 
     def _is_full(self, endpoint: EndpointState) -> bool:
         """Whether there is no connection for it; an endpoint without any always gets one, as in Envoy."""

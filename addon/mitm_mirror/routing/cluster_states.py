@@ -57,19 +57,20 @@ class ClusterStates:
         """Lets in again whose time has come. Seconds until the next; None where none is ejected."""
         for cluster in self._clusters.values():
             cluster.advance()
-        times = [time for cluster in self._clusters.values() if (time := cluster.next_return()) is not None]
+        times = [
+            cluster.returns_at(endpoint)
+            for cluster in self._clusters.values()
+            for endpoint in cluster.ejected
+        ]
         return max(0.0, min(times) - self._clock()) if times else None
 
-    def is_ejected(self, target: Target) -> bool:
-        """Whether it gets no requests now."""
-        cluster = self._clusters.get(target.cluster)
+    def usable(self, found: PortTargets) -> tuple[Target, ...]:
+        """Its targets that get requests now: without those that are ejected."""
+        cluster = self._clusters.get(found.cluster)
         if cluster is None:
-            return False
+            return found.targets.items
         cluster.advance()
-        return any(
-            endpoint.ejected_at is not None and endpoint.target.endpoint == target.endpoint
-            for endpoint in cluster.endpoints
-        )
+        return cluster.usable
 
     def _begin(self, targets: PortTargets) -> ClusterState:
         state = ClusterState(targets, self._clock, self._on_change)

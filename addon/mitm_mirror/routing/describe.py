@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, StringMatch
 from mitm_mirror.routing.actions import Action, DirectResponseAction, ForwardAction, RedirectAction
+from mitm_mirror.routing.describe_cluster import describe_policy
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.fault import Fault
 from mitm_mirror.routing.matchers import is_presence, match_kind
@@ -21,9 +22,11 @@ def describe_action(action: Action) -> list[str]:
         destinations = action.destinations
         for weight, chosen in zip(destinations.weights, destinations.items, strict=True):
             share = f"weight {weight} " if len(destinations.items) > 1 else ""
-            lines += _describe_destination(f"to {share}", chosen.destination)
+            lines += _describe_destination(f"to {share}", chosen.destination, is_primary=True)
         for policy in action.mirrors.policies if action.mirrors is not None else ():
-            lines += _describe_destination(f"mirror {policy.millionths / 10_000:g}% ", policy.destination)
+            lines += _describe_destination(
+                f"mirror {policy.millionths / 10_000:g}% ", policy.destination, is_primary=False
+            )
         if action.fault is not None:
             lines += describe_fault(action.fault)
         if action.cors is not None:
@@ -55,7 +58,7 @@ def _describe_redirect(redirect: Redirect) -> str:
     return f"redirect {redirect.status}: {', '.join(changes) or 'to itself'}"
 
 
-def _describe_destination(prefix: str, destination: ResolvedDestination) -> list[str]:
+def _describe_destination(prefix: str, destination: ResolvedDestination, *, is_primary: bool) -> list[str]:
     port = "any port" if destination.port is None else f"port {destination.port}"
     subset = f" subset {destination.subset}" if destination.subset else ""
     lines = [f"{prefix}{destination.host} {port}{subset}"]
@@ -67,6 +70,8 @@ def _describe_destination(prefix: str, destination: ResolvedDestination) -> list
             endpoint = target.endpoint
             scheme = f"{endpoint.scheme}://" if endpoint.scheme and not endpoint.lookup else ""
             lines.append(f"  endpoint {scheme}{endpoint.host_port}{share}")
+        if is_primary:
+            lines += [f"  {line}" for line in describe_policy(found)]
     return lines if len(lines) > 1 else [*lines, "  no endpoint"]
 
 

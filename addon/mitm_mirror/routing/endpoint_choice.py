@@ -16,7 +16,7 @@ class EndpointChoice:
     Source: Envoy's source/extensions/load_balancing_policies/{round_robin,least_request,random}.
     """
 
-    __slots__ = ("_by_weight", "_is_whole", "_schedule", "_targets", "_usable", "turn")
+    __slots__ = ("_by_weight", "_is_whole", "_schedule", "_targets", "turn", "usable")
 
     def __init__(
         self, targets: PortTargets, usable: tuple[EndpointState, ...], *, is_whole: bool, turn: int = 0
@@ -25,7 +25,7 @@ class EndpointChoice:
         self.turn = turn
         """Whose turn it is where all weights are equal; it goes on counting over the next choice."""
         self._targets = targets
-        self._usable = usable
+        self.usable = usable
         self._is_whole = is_whole
         self._by_weight: Weighted[EndpointState] | None = None
         self._schedule: EdfSchedule[EndpointState] | None = None
@@ -38,7 +38,7 @@ class EndpointChoice:
         """Whether there is nothing to make anew."""
         mine = self._targets
         return (
-            self._usable == usable
+            self.usable == usable
             and mine.balancer is targets.balancer
             and mine.targets.weights == targets.targets.weights
             and mine.sticky is targets.sticky
@@ -49,7 +49,7 @@ class EndpointChoice:
 
         Draws nothing where there is no choice.
         """
-        usable = self._usable
+        usable = self.usable
         if len(usable) < 2:
             return usable[0].target if usable else None
         if key is not None and self._targets.sticky is not None:
@@ -72,7 +72,7 @@ class EndpointChoice:
         assert sticky is not None
         if self._is_whole:
             return sticky.ring.find(key)
-        usable = {id(endpoint.target) for endpoint in self._usable}
+        usable = {id(endpoint.target) for endpoint in self.usable}
         return sticky.ring.find(key, lambda target: id(target) in usable)
 
 

@@ -23,10 +23,11 @@ from mitm_mirror.routing.explanation import (
     PassedRoute,
 )
 from mitm_mirror.routing.hosts import host_key
+from mitm_mirror.routing.load_balancer import LoadBalancer
 from mitm_mirror.routing.matchers import Match
 from mitm_mirror.routing.mirror import ALL, Mirrors
 from mitm_mirror.routing.mismatch import describe_conditions, explain_mismatch
-from mitm_mirror.routing.port_targets import BY_WEIGHT
+from mitm_mirror.routing.port_targets import BY_WEIGHT, Balance
 from mitm_mirror.routing.printable import quoted
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.table import IdleRoute, Route, RouteTable, VirtualHost
@@ -38,10 +39,11 @@ _CLOSE_RATIO = 0.75
 """difflib's own 0.6 finds `idle.test` close to `guarded.tst`."""
 
 
-def explain(table: RouteTable, head: RequestHead) -> Explanation:
+def explain(table: RouteTable, head: RequestHead, balance: Balance = BY_WEIGHT) -> Explanation:
     """What `table.decide` says about this request for each draw, and how it comes to that.
 
-    A client that is not known (`head.client` empty) counts as any client.
+    A client that is not known (`head.client` empty) counts as any client. `balance` is asked which
+    endpoints are ejected.
     """
     key = host_key(head.authority)
     first = table.index.find(key)
@@ -64,7 +66,7 @@ def explain(table: RouteTable, head: RequestHead) -> Explanation:
             explained,
             faults=() if action.fault is None else tuple(describe_fault(action.fault)),
             alternatives=tuple(
-                _alternative(action, chosen, 100 * weight / sum(weights), view, route.rule, match)
+                _alternative(action, chosen, 100 * weight / sum(weights), view, route.rule, match, balance)
                 for chosen, weight in zip(items, weights, strict=True)
             ),
         )
@@ -136,37 +138,57 @@ def _alternative(
     view: RequestView,
     rule: RuleRef,
     match: Match,
+    balance: Balance,
 ) -> Alternative:
     # A cookie that is drawn for this one decision would say nothing about the next.
-    by_chance = replace(chosen, destination=_without_hash(chosen.destination))
+    by_chance = replace(chosen, destination=_without_hash(chosen.destination, balance))
     single = replace(action, destinations=Weighted((by_chance,), (1,)), fault=None)
     decision = single.decide(view, rule, match.prefix_length, _first, BY_WEIGHT)
     assert isinstance(decision, Forward | Answer)  # a route that matched never passes a request through
     mirrors: tuple[ExplainedMirror, ...] = ()
     if isinstance(decision, Forward) and action.mirrors is not None:
         mirrors = _mirrors(action.mirrors, decision, view)
-    destination = _hashed(_destination(chosen.destination, view.head), chosen.destination, view)
+    destination = _balanced(_destination(chosen.destination, view.head), chosen.destination, view, balance)
     return Alternative(percent, destination, decision, mirrors)
 
 
-def _without_hash(destination: ResolvedDestination) -> ResolvedDestination:
-    by_port = {port: replace(targets, sticky=None) for port, targets in destination.by_port.items()}
+def _without_hash(destination: ResolvedDestination, balance: Balance) -> ResolvedDestination:
+    by_port = {
+        port: replace(targets, sticky=None)
+        for port, targets in destination.by_port.items()
+        if balance.usable(targets)
+    }
     return replace(destination, by_port=by_port)
 
 
-def _hashed(
-    explained: ExplainedDestination, destination: ResolvedDestination, view: RequestView
+def _balanced(
+    explained: ExplainedDestination, destination: ResolvedDestination, view: RequestView, balance: Balance
 ) -> ExplainedDestination:
-    """What `consistentHash` makes of a primary's endpoints."""
+    """What the load balancer makes of a primary's endpoints."""
     found = destination.by_port.get(explained.port)
-    if found is None or found.sticky is None:
+    if found is None:
+        return explained
+    usable = balance.usable(found)
+    weights = [
+        (1 if found.balancer is LoadBalancer.RANDOM else weight) if target in usable else 0
+        for target, weight in zip(found.targets.items, found.targets.weights, strict=True)
+    ]
+    shares = tuple(
+        EndpointShare(endpoint, 100 * weight / (sum(weights) or 1), is_ejected=not weight)
+        for target, weight in zip(found.targets.items, weights, strict=True)
+        if (endpoint := target.endpoint.seen_by(view.head)) is not None
+    )
+    explained = replace(explained, endpoints=shares)
+    if found.sticky is None:
+        return replace(explained, chosen_by=found.balancer if len(shares) > 1 else "")
+    if not usable:
         return explained
     key, new_cookie = found.sticky.policy(view, _first)
     if new_cookie:
         return replace(explained, chosen_by="consistentHash: a new cookie decides, and keeps it so")
     if key is None:
         return replace(explained, chosen_by="consistentHash: this request has no key, so chance decides")
-    endpoint = found.sticky.ring.find(key).endpoint.seen_by(view.head)
+    endpoint = found.sticky.ring.find(key, lambda target: target in usable).endpoint.seen_by(view.head)
     if endpoint is None:
         return explained
     chosen = EndpointShare(endpoint, 100.0)

@@ -153,7 +153,8 @@ def _where(destination: ExplainedDestination, head: RequestHead) -> list[str]:
     for share in destination.endpoints:
         percent = f"  {_percent(share.percent)}" if len(destination.endpoints) > 1 else ""
         scheme = share.endpoint.scheme or head.scheme
-        endpoints.append(f"{scheme}://{share.endpoint.host_port}{percent}")
+        ejected = "  ejected" if share.is_ejected else ""
+        endpoints.append(f"{scheme}://{share.endpoint.host_port}{percent}{ejected}")
     return [
         *_field("cluster", [destination.cluster]),
         *_field("endpoint", endpoints or _wrap(f"none: {destination.problem}")),

@@ -45,6 +45,8 @@ class EndpointShare:
 
     endpoint: Endpoint
     percent: float
+    is_ejected: bool = False
+    """It gets no primaries now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class ExplainedDestination:
     problem: str
     """Why there is no endpoint; empty where there is one."""
     chosen_by: str = ""
-    """What `consistentHash` makes of this request; empty where chance alone chooses."""
+    """The load balancer, and what it makes of this request; empty without a choice, and for mirrors."""
 
 
 @dataclass(frozen=True, slots=True)

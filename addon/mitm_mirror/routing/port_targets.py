@@ -46,6 +46,10 @@ class Balance(Protocol):
         """One of its targets, by `key` where there is one to hash; None where all are ejected."""
         ...
 
+    def usable(self, found: PortTargets) -> tuple[Target, ...]:
+        """Its targets that may be chosen now."""
+        ...
+
 
 class ByWeight:
     """Endpoints by weight and chance: what a `Balance` does that remembers nothing."""
@@ -54,6 +58,9 @@ class ByWeight:
         if key is not None and found.sticky is not None:
             return found.sticky.ring.find(key)
         return found.targets.choose(draw)
+
+    def usable(self, found: PortTargets) -> tuple[Target, ...]:
+        return found.targets.items
 
 
 BY_WEIGHT = ByWeight()
