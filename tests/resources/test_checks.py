@@ -314,8 +314,6 @@ POLICY_PLACES = {
         "subsets: [{name: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, %s}]}}]",
 }  # fmt: skip
 POLICY_SETTINGS = {
-    "loadBalancer.simple": "loadBalancer: {simple: PASSTHROUGH}",
-    "loadBalancer.consistentHash.maglev": "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 7}}}",
     "loadBalancer.localityLbSetting": "loadBalancer: {localityLbSetting: {enabled: true}}",
     "loadBalancer.zoneAwareLbSetting": "loadBalancer: {zoneAwareLbSetting: {enabled: true}}",
     "loadBalancer.warmup": "loadBalancer: {warmup: {duration: 1s}}",
@@ -431,8 +429,9 @@ def test_each_row_of_the_table_warns_once(kind: str, path: str) -> None:
     [
         *(
             f"loadBalancer: {{simple: {simple}}}"
-            for simple in ("UNSPECIFIED", "LEAST_CONN", "LEAST_REQUEST", "ROUND_ROBIN")
+            for simple in ("UNSPECIFIED", "LEAST_CONN", "LEAST_REQUEST", "ROUND_ROBIN", "PASSTHROUGH")
         ),
+        "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 7}}}",
         "connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 1}}",
         "outlierDetection: {consecutive5xxErrors: 1, interval: 1s, maxEjectionPercent: 100}",
     ],

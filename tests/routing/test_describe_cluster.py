@@ -1,15 +1,19 @@
 """How a cluster's policy and state are shown."""
 
+from dataclasses import replace
+
 import pytest
 
 from mitm_mirror.resources.load import load_text
 from mitm_mirror.routing.cluster_state import Attempt, Waiting
 from mitm_mirror.routing.cluster_states import ClusterStates
 from mitm_mirror.routing.compile import compile_table
+from mitm_mirror.routing.decision import Answer, Forward
 from mitm_mirror.routing.describe_cluster import describe_policy, describe_states
 from mitm_mirror.routing.explain import explain
 from mitm_mirror.routing.explain_text import render_explanation
 from mitm_mirror.routing.load_balancer import LoadBalancer
+from mitm_mirror.routing.maglev import MaglevTable
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.port_targets import PortTargets
 from mitm_mirror.routing.request import RequestHead
@@ -219,3 +223,37 @@ def test_outlier_policy_without_any_count() -> None:
 
     assert found.outlier == OutlierPolicy(consecutive_5xx=0)
     assert describe_policy(found)[-1].startswith("ejected after nothing in a row")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [pytest.param("192.0.2.7", "192.0.2.7:8443", id="known"), pytest.param("", "", id="nobody knows")],
+)
+def test_passthrough_goes_where_the_client_addressed_it(host: str, expected: str) -> None:
+    table, _ = compiled("loadBalancer: {simple: PASSTHROUGH}")
+    head = replace(HEAD, original_host=host, original_port=8443)
+    decision = table.decide(head, lambda: 0.0)
+
+    if not expected:
+        assert isinstance(decision, Answer)
+        assert decision.status == 503
+    else:
+        assert isinstance(decision, Forward)
+        assert decision.target.endpoint.host_port == expected
+        assert decision.target.endpoint.scheme == "http"
+
+
+def test_maglev_keeps_a_key_where_it_is() -> None:
+    table, found = compiled(
+        "loadBalancer: {consistentHash: {httpQueryParameterName: u, maglev: {tableSize: 997}}}"
+    )
+    states = ClusterStates(lambda: 0.0, lambda _: None)
+
+    def endpoint(user: int, draw: float) -> str:
+        decision = table.decide(replace(HEAD, target=b"/?u=%d" % user), lambda: draw, states)
+        assert isinstance(decision, Forward)
+        return decision.target.endpoint.address
+
+    assert isinstance(found.sticky and found.sticky.ring, MaglevTable)
+    assert all(endpoint(user, 0.0) == endpoint(user, 0.9) for user in range(50))
+    assert {endpoint(user, 0.0) for user in range(50)} == {"10.0.0.1", "10.0.0.2"}

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from mitm_mirror.resources.base import attribute_name
-from mitm_mirror.resources.destination_rule import H2UpgradePolicy, SimpleLB, TLSmode
+from mitm_mirror.resources.destination_rule import H2UpgradePolicy, TLSmode
 from mitm_mirror.resources.finding import Finding, warning
 from mitm_mirror.resources.resource import FieldPath
 
@@ -42,11 +42,6 @@ _POLICIES = tuple(
     f"{at}trafficPolicy{port}" for at in ("", "subsets.*.") for port in ("", ".portLevelSettings.*")
 )
 _POLICY_ROWS = (
-    _Row("loadBalancer.simple", "PASSTHROUGH is treated as LEAST_REQUEST", _is(SimpleLB.PASSTHROUGH)),
-    _Row(
-        "loadBalancer.consistentHash.maglev",
-        "ringHash is used: which key goes where differs, and so does what moves when endpoints change",
-    ),
     _Row("loadBalancer.localityLbSetting", f"{_LATER}: endpoints have no locality here"),
     _Row("loadBalancer.zoneAwareLbSetting", f"{_LATER}: endpoints have no locality here"),
     _Row("loadBalancer.warmup", f"{_LATER}: a new endpoint has its full share at once"),

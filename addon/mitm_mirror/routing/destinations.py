@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mitm_mirror.resources.destination_rule import ConsistentHashLB, TLSmode
+from mitm_mirror.resources.destination_rule import ConsistentHashLB, SimpleLB, TLSmode
 from mitm_mirror.resources.issue import Issue, Severity
 from mitm_mirror.resources.resource import FieldPath, Resource, Resources
 from mitm_mirror.resources.virtual_service import Destination, VirtualService
@@ -14,6 +14,7 @@ from mitm_mirror.routing.hash_ring import DEFAULT_NODES, HashRing
 from mitm_mirror.routing.host_rules import ROOT_NAMESPACE, DestinationRules, HostSubset
 from mitm_mirror.routing.hosts import host_key, qualify_host
 from mitm_mirror.routing.load_balancer import LoadBalancer, compile_load_balancer
+from mitm_mirror.routing.maglev import MaglevTable
 from mitm_mirror.routing.outlier import compile_outlier_policy
 from mitm_mirror.routing.pool_limits import compile_pool_limits
 from mitm_mirror.routing.port_targets import Balance, PortTargets, Sticky
@@ -189,10 +190,14 @@ def _port_targets(
                 weights.append(workload.weight)
     if not endpoints:
         return None
-    pool = find_setting(policy, part.policy, number, lambda found: found.connection_pool)
-    detection = find_setting(policy, part.policy, number, lambda found: found.outlier_detection)
     setting = find_setting(policy, part.policy, number, lambda found: found.load_balancer)
     balancing = None if setting is None else setting[0]
+    if balancing is not None and balancing.simple is SimpleLB.PASSTHROUGH:
+        # Endpoints only say then how to speak. As in Istio (applyLoadBalancer), which makes it ORIGINAL_DST.
+        endpoints = [replace(endpoints[0], address="", port=0, lookup="original_dst")]
+        weights = [1]
+    pool = find_setting(policy, part.policy, number, lambda found: found.connection_pool)
+    detection = find_setting(policy, part.policy, number, lambda found: found.outlier_detection)
     limits = None if pool is None else compile_pool_limits(pool[0])
     outlier = None if detection is None else compile_outlier_policy(detection[0])
     balancer = compile_load_balancer(balancing)
@@ -224,6 +229,8 @@ def _sticky(
         return None
     written = spec.ring_hash.minimum_ring_size if spec.ring_hash is not None else spec.minimum_ring_size
     names = [encode(f"{target.endpoint.address}:{target.endpoint.port}") for target in targets]
+    if spec.maglev is not None:
+        return Sticky(policy, MaglevTable(targets, weights, names, spec.maglev.table_size))
     return Sticky(policy, HashRing(targets, weights, names, written or DEFAULT_NODES))
 
 

@@ -24,7 +24,7 @@ _SIMPLE = {SimpleLB.ROUND_ROBIN: LoadBalancer.ROUND_ROBIN, SimpleLB.RANDOM: Load
 
 
 def compile_load_balancer(spec: LoadBalancerSettings | None) -> LoadBalancer:
-    """LEAST_REQUEST is Istio's default. PASSTHROUGH counts as that, with a warning.
+    """LEAST_REQUEST is Istio's default. PASSTHROUGH counts as that: it leaves nothing to choose.
 
     Source: istio pilot/pkg/networking/core/cluster_traffic_policy.go, applyLoadBalancer.
     """

@@ -8,6 +8,7 @@ from mitm_mirror.routing.decision import Target
 from mitm_mirror.routing.hash_policy import HashPolicy
 from mitm_mirror.routing.hash_ring import HashRing
 from mitm_mirror.routing.load_balancer import LoadBalancer
+from mitm_mirror.routing.maglev import MaglevTable
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.routing.weights import Weighted
@@ -18,7 +19,7 @@ class Sticky:
     """Endpoints chosen by something of the request."""
 
     policy: HashPolicy
-    ring: HashRing[Target]
+    ring: HashRing[Target] | MaglevTable[Target]
 
 
 @dataclass(frozen=True, slots=True)
