@@ -169,7 +169,7 @@ def test_traffic_policy_is_named() -> None:
 
     found = export_envoy(table, loaded.resources, port=8080)
 
-    assert found.warnings == ("rules.yaml:4: default/r: trafficPolicy is not exported",)
+    assert found.warnings == ("rules.yaml:4: default/r: tls of a trafficPolicy is not exported",)
 
 
 def test_large_direct_responses_are_allowed_for() -> None:
@@ -226,3 +226,73 @@ spec:
 
     statuses = [route["direct_response"]["status"] for route in virtual_hosts(found)[0]["routes"]]
     assert statuses == [201, 404, 202]
+
+
+POLICY = """
+---
+kind: DestinationRule
+apiVersion: networking.istio.io/v1
+metadata: {name: httpbin}
+spec: {host: httpbin, trafficPolicy: {%s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        pytest.param("tls: {}", {"lb_policy": "LEAST_REQUEST"}, id="Istio's default"),
+        pytest.param("loadBalancer: {simple: ROUND_ROBIN}", {"lb_policy": "ROUND_ROBIN"}, id="ROUND_ROBIN"),
+        pytest.param("loadBalancer: {simple: RANDOM}", {"lb_policy": "RANDOM"}, id="RANDOM"),
+        pytest.param(
+            "connectionPool: {http: {http2MaxRequests: 2}}",
+            {
+                "circuit_breakers": {
+                    "thresholds": [
+                        {
+                            "max_requests": 2,
+                            "max_connections": 2**32 - 1,
+                            "max_pending_requests": 2**32 - 1,
+                            "max_retries": 2**32 - 1,
+                        }
+                    ]
+                }
+            },
+            id="limits",
+        ),
+        pytest.param(
+            "outlierDetection: {consecutive5xxErrors: 0, consecutiveGatewayErrors: 3, interval: 1500ms, "
+            "splitExternalLocalOriginErrors: true, minHealthPercent: 20}",
+            {
+                "outlier_detection": {
+                    "consecutive_5xx": 0,
+                    "enforcing_consecutive_5xx": 0,
+                    "enforcing_success_rate": 0,
+                    "interval": "1.5s",
+                    "base_ejection_time": "30s",
+                    "max_ejection_percent": 10,
+                    "consecutive_gateway_failure": 3,
+                    "enforcing_consecutive_gateway_failure": 100,
+                    "split_external_local_origin_errors": True,
+                    "consecutive_local_origin_failure": 5,
+                    "enforcing_local_origin_success_rate": 0,
+                },
+                "common_lb_config": {"healthy_panic_threshold": {"value": 20}},
+            },
+            id="outlier detection",
+        ),
+    ],
+)
+def test_traffic_policies(policy: str, expected: dict[str, Any]) -> None:
+    cluster = clusters(export(PLAIN + POLICY % policy))["outbound|80||httpbin.default.svc.cluster.local"]
+
+    assert {name: cluster.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("codes", "count"), [("[429]", 1), ("[429, 503]", 2)])
+def test_statuses_that_are_errors(codes: str, count: int) -> None:
+    found = export(PLAIN + POLICY % f"outlierDetection: {{outlierDetectionHttpErrorCodes: {codes}}}")
+    cluster = clusters(found)["outbound|80||httpbin.default.svc.cluster.local"]
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    matcher = options["outlier_detection"]["error_matcher"]
+
+    assert len(matcher["or_match"]["rules"] if count > 1 else [matcher]) == count

@@ -1,7 +1,10 @@
 """Destinations as Envoy clusters, each once however many routes name it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from mitm_mirror.export.policies import error_matcher, traffic_policy
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.hosts import is_address
 from mitm_mirror.routing.port_targets import PortTargets
@@ -77,14 +80,13 @@ def _cluster(name: str, found: PortTargets | None) -> dict[str, Any]:
         "name": name,
         "type": "STRICT_DNS" if by_name else "STATIC",
         "connect_timeout": _CONNECT_TIMEOUT,
-        # By weight, as here. RANDOM would leave weights out of account.
-        "lb_policy": "ROUND_ROBIN",
+        **traffic_policy(found),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": endpoints}] if endpoints else [],
         },
         "typed_extension_protocol_options": _http1_options(
-            tls=found is not None and _speaks_tls(found),
+            tls=found is not None and _speaks_tls(found), more=error_matcher(found)
         ),
     }
     if by_name:
@@ -121,10 +123,11 @@ def _pass_through(*, tls: bool = False) -> dict[str, Any]:
     }
 
 
-def _http1_options(*, tls: bool) -> dict[str, Any]:
+def _http1_options(*, tls: bool, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     options: dict[str, Any] = {
         "@type": f"{_TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": PRESERVE_CASE},
+        **more,
     }
     if tls:
         # The server name is the one in Host, and the certificate must be for it.

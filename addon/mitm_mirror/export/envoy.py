@@ -12,6 +12,7 @@ import yaml
 
 from mitm_mirror.export.clusters import DNS_CACHE, PASS_THROUGH, PRESERVE_CASE, Clusters
 from mitm_mirror.export.matches import addressed_port, with_headers
+from mitm_mirror.export.policies import not_exported
 from mitm_mirror.export.routes import ENVOY_SUFFIX, OTHER_PORT, RouteExporter, largest_body
 from mitm_mirror.resources.resource import Resources
 from mitm_mirror.routing.actions import ForwardAction, RedirectAction
@@ -78,11 +79,10 @@ def export_envoy(
     if "*" not in table.hosts:
         virtual_hosts.append({"name": "pass_through", "domains": ["*"], "routes": [_PASS_THROUGH_ROUTE]})
     for rule in resources.destination_rules:
-        if rule.spec.traffic_policy is not None or any(subset.traffic_policy for subset in rule.spec.subsets):
+        for setting in not_exported(rule.spec):
             line, _ = rule.locate(("spec",))
-            warnings[f"{rule.file}:{line}: {rule.namespace}/{rule.name}: trafficPolicy is not exported"] = (
-                None
-            )
+            place = f"{rule.file}:{line}: {rule.namespace}/{rule.name}"
+            warnings[f"{place}: {setting} of a trafficPolicy is not exported"] = None
     chains = (each for virtual_host, _ in found.values() for each in virtual_host.chain())
     bodies = [largest_body(route) for virtual_host in chains for route in virtual_host.routes]
     route_config = {
