@@ -17,6 +17,7 @@ from lab import loopback
 from mitm_mirror.client.client import Client
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
+from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.upstream_tls import UpstreamTls
 
@@ -45,7 +46,7 @@ class Exchanged:
     status: int = 0
     reason: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    body: bytes = b""
+    body: bytes | Upload = b""
 
     def head(self, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self.status, self.reason, self.headers = status, reason, headers
@@ -55,7 +56,7 @@ class Exchanged:
 
 
 async def exchange(
-    client: Client, request: OutgoingRequest, body: bytes = b"", timeout_s: float | None = 20.0
+    client: Client, request: OutgoingRequest, body: bytes | Upload = b"", timeout_s: float | None = 20.0
 ) -> Exchanged:
     """Send over a client that exists."""
     exchanged = Exchanged()
@@ -65,7 +66,7 @@ async def exchange(
 
 
 async def send(
-    request: OutgoingRequest, body: bytes = b"", timeout_s: float | None = 20.0, **settings: Any
+    request: OutgoingRequest, body: bytes | Upload = b"", timeout_s: float | None = 20.0, **settings: Any
 ) -> Exchanged:
     """Send over a client of its own."""
     client = Client(ClientSettings(**settings), report=pytest.fail)
@@ -80,6 +81,7 @@ class Kit:
     request = staticmethod(request)
     send = staticmethod(send)
     exchange = staticmethod(exchange)
+    poll_until = staticmethod(loopback.poll_until)
     run = staticmethod(loopback.run)
 
 

@@ -42,11 +42,24 @@ def test_a_frame_comes_out_as_it_went_in(message: object, number: int, timeout_s
     buffer.add(message, number, timeout_s, body)
 
     assert FrameDecoder().feed(drain(buffer)) == [
-        Frame(number, timeout_s, msgspec.msgpack.encode(message), body)
+        Frame(0, number, timeout_s, msgspec.msgpack.encode(message), body)
     ]
 
 
-@pytest.mark.parametrize("size", [1, 7, 28, 1000, 65536])
+@pytest.mark.parametrize("body", [b"", b"small", b"x" * 100_000], ids=["no body", "copied", "by reference"])
+def test_a_frame_without_a_message(body: bytes) -> None:
+    buffer = FrameBuffer()
+    buffer.add(["before"], 6)
+    buffer.add_bare(2, 7, body)
+    buffer.add(["after"], 8, kind=1)
+
+    frames = FrameDecoder().feed(drain(buffer))
+
+    assert [(frame.kind, frame.number) for frame in frames] == [(0, 6), (2, 7), (1, 8)]
+    assert frames[1] == Frame(2, 7, 0.0, b"", body)
+
+
+@pytest.mark.parametrize("size", [1, 7, 29, 1000, 65536])
 def test_frames_come_out_whatever_the_sizes_of_the_pieces(size: int) -> None:
     buffer = FrameBuffer()
     for number in range(20):

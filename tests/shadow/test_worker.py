@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,11 +13,13 @@ import msgspec
 import pytest
 
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
 from mitm_mirror.shadow.frames import FrameBuffer, FrameDecoder
-from mitm_mirror.shadow.message import ShadowResult
-from mitm_mirror.shadow.worker import Send, Worker
+from mitm_mirror.shadow.message import CHUNK_OVERHEAD_BYTES, FromWorker, ShadowResult, ToWorker
+from mitm_mirror.shadow.tasks import Send
+from mitm_mirror.shadow.worker import Worker
 
 
 class Pipes:
@@ -30,6 +33,7 @@ class Pipes:
         self.ended = asyncio.Event()
         self.frames = FrameDecoder()
         self.batches: list[list[ShadowResult]] = []
+        self.taken: Counter[int] = Counter()
         self.open = [self.worker_in, self.to_worker, self.from_worker, self.worker_out]
 
     def close(self, *fds: int) -> None:
@@ -41,6 +45,9 @@ class Pipes:
         while not condition():
             with contextlib.suppress(BlockingIOError):
                 for frame in self.frames.feed(os.read(self.from_worker, 65536)):
+                    if frame.kind == FromWorker.TAKEN:
+                        self.taken.update(dict(msgspec.msgpack.decode(frame.message)))
+                        continue
                     self.batches.append(msgspec.msgpack.decode(frame.message, type=list[ShadowResult]))
             await asyncio.sleep(0)
 
@@ -62,7 +69,9 @@ async def worker(send: Send) -> AsyncIterator[Pipes]:
         pipes.close(*list(pipes.open))
 
 
-async def echo(number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> ShadowResult:
+async def echo(number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float) -> ShadowResult:
+    if isinstance(body, Upload):
+        body = b"".join([data async for data in body])
     return ShadowResult(number, Outcome.OK, 200, len(body), timeout_s, request.address)
 
 
@@ -85,11 +94,62 @@ def test_it_says_that_it_is_ready_and_answers_each_frame(kit: Any) -> None:
     kit.run(test)
 
 
+def test_an_upload_is_sent_piece_by_piece(kit: Any) -> None:
+    async def test() -> None:
+        async with worker(echo) as pipes:
+            frames = FrameBuffer()
+            frames.add(kit.shadow(), 1, 2.5, kind=ToWorker.UPLOAD)
+            for data in (b"one", b"three", b"x" * 50_000):
+                frames.add_bare(ToWorker.CHUNK, 1, data)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: pipes.taken[1] == 50_008 + 3 * CHUNK_OVERHEAD_BYTES)
+            assert 1 not in pipes.results
+            frames.add_bare(ToWorker.END, 1)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: 1 in pipes.results)
+        assert pipes.results[1] == ShadowResult(1, Outcome.OK, 200, 50_008, 2.5, "127.0.0.1")
+
+    kit.run(test)
+
+
+def test_an_aborted_upload_ends_without_a_result(kit: Any) -> None:
+    async def test() -> None:
+        cancelled = asyncio.Event()
+
+        async def send(
+            number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float
+        ) -> ShadowResult:
+            try:
+                return await echo(number, request, body, timeout_s)
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        async with worker(send) as pipes:
+            frames = FrameBuffer()
+            frames.add(kit.shadow(), 1, kind=ToWorker.UPLOAD)
+            frames.add_bare(ToWorker.CHUNK, 1, b"half")
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: pipes.taken[1] == 4 + CHUNK_OVERHEAD_BYTES)
+            frames.add_bare(ToWorker.ABORT, 1)
+            for late in (ToWorker.CHUNK, ToWorker.END, ToWorker.ABORT):  # on their way as it ended
+                frames.add_bare(late, 1, b"")
+            frames.add(kit.shadow(), 2)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: 2 in pipes.results)
+        assert cancelled.is_set()
+        assert set(pipes.results) == {2}
+
+    kit.run(test)
+
+
 def test_a_slow_shadow_does_not_hold_up_the_next(kit: Any) -> None:
     async def test() -> None:
         release = asyncio.Event()
 
-        async def send(number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> ShadowResult:
+        async def send(
+            number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float
+        ) -> ShadowResult:
             if number == 1:
                 await release.wait()
             return await echo(number, request, body, timeout_s)
@@ -128,7 +188,9 @@ def test_a_broken_frame_ends_its_shadow_and_not_the_worker(
 
 
 def test_results_wait_until_the_proxy_reads_them(kit: Any) -> None:
-    async def send(number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> ShadowResult:
+    async def send(
+        number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float
+    ) -> ShadowResult:
         return ShadowResult(number, Outcome.OK, 200, 0, 0.0, "x" * 50_000)
 
     async def test() -> None:

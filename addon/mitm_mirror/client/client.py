@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import httpcore
@@ -15,6 +16,7 @@ from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.slots import IdleSlots
 from mitm_mirror.client.tls import ClientTls
+from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.upstream_tls import UpstreamTls
 
@@ -98,11 +100,12 @@ class Client:
         self._make_transport = make_transport
 
     async def send(
-        self, request: OutgoingRequest, body: bytes, timeout_s: float | None, sink: AnswerSink
+        self, request: OutgoingRequest, body: bytes | Upload, timeout_s: float | None, sink: AnswerSink
     ) -> Sent:
         """Send one request, hand its answer to `sink` to the end, and say how it went.
 
-        Raises nothing but cancellation. `timeout_s` of None waits for ever.
+        Raises nothing but cancellation. `timeout_s` of None waits for ever; with an
+        Upload it counts from the end of that.
 
         It is sent at most once. httpcore looks whether the server has closed an idle connection before
         it writes to it, and then opens a new one; a close that comes later is an error, since the
@@ -116,7 +119,9 @@ class Client:
             if request.scheme == "https":
                 outgoing.extensions["trace"] = opened.trace
             transport = self._idle.take(endpoint) or self._make_transport(request.tls)
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(None if isinstance(body, Upload) else timeout_s) as timeout:
+                if isinstance(body, Upload):
+                    body.when_complete(partial(_start_clock, timeout, timeout_s))
                 response = await transport.handle_async_request(outgoing)
                 try:
                     reason = response.extensions.get("reason_phrase", b"")
@@ -132,6 +137,8 @@ class Client:
         except Exception as error:  # noqa: BLE001  each one is classified, bugs are reported
             return self._explain(error)
         finally:
+            if isinstance(body, Upload):
+                body.when_complete(None)  # the rest of it may come long after the answer
             if transport is not None:
                 await self._close(transport)
                 await self._close(opened)
@@ -169,6 +176,11 @@ class Client:
             # Without the message or a traceback: both may quote the request.
             self._report(f"A request ended with an unexpected {kind_and_place}; said once.")
         return Sent(Outcome.PROTOCOL_ERROR, f"unexpected {kind} while sending", blameless=True)
+
+
+def _start_clock(timeout: asyncio.Timeout, timeout_s: float | None) -> None:
+    if timeout_s is not None:
+        timeout.reschedule(asyncio.get_running_loop().time() + timeout_s)
 
 
 def _innermost_place(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from functools import lru_cache
 import httpx
 
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.upload import Upload
 
 
 class UnsendableRequestError(Exception):
@@ -21,18 +22,24 @@ class BadAddressError(Exception):
 
 
 class _Body(httpx.AsyncByteStream):
-    """The whole body as one chunk, as mitmproxy sends the primary's; nothing at all where it is empty."""
+    """A whole body is one chunk, as mitmproxy sends the primary's, and none where it is empty."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | Upload) -> None:
         self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._body:
+        if isinstance(self._body, Upload):
+            async for data in self._body:
+                yield data
+        elif self._body:
             yield self._body
 
 
-def build_request(request: OutgoingRequest, body: bytes) -> httpx.Request:
-    """The request to hand to a transport. Raises UnsendableRequestError or BadAddressError."""
+def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Request:
+    """The request to hand to a transport. Raises UnsendableRequestError or BadAddressError.
+
+    That an upload is as long as its Content-Length says is only seen when it ends.
+    """
     _check_framing(request, body)
     extensions: dict[str, object] = {"target": request.target}
     if request.scheme == "https":
@@ -65,7 +72,7 @@ def _endpoint_url(scheme: str, address: str, port: int) -> httpx.URL:
         raise BadAddressError("the endpoint's address is not a host name") from None
 
 
-def _check_framing(request: OutgoingRequest, body: bytes) -> None:
+def _check_framing(request: OutgoingRequest, body: bytes | Upload) -> None:
     """Raise UnsendableRequestError where headers and body disagree about the message's end.
 
     h11 would find most of these only after the head was on the wire, and a message with both
@@ -80,6 +87,9 @@ def _check_framing(request: OutgoingRequest, body: bytes) -> None:
             raise UnsendableRequestError("it has both Content-Length and Transfer-Encoding")
         if len(codings) > 1 or codings[0].strip().lower() != b"chunked":
             raise UnsendableRequestError("its Transfer-Encoding is not just chunked")
+    elif isinstance(body, Upload):
+        if len(lengths) != 1 or not lengths[0].strip().isdigit():
+            raise UnsendableRequestError("its body comes in pieces, but neither chunked nor with one length")
     elif lengths:
         if any(length.strip() != str(len(body)).encode() for length in lengths):
             raise UnsendableRequestError("its Content-Length is not the length of its body")

@@ -26,6 +26,9 @@ class BackendOwner(Protocol):
     def backend_results(self, results: list[ShadowResult]) -> None:
         """Shadows that ended, in any order."""
 
+    def backend_taken(self, taken: list[tuple[int, int]]) -> None:
+        """(number, bytes): so much of these uploads has gone to the mirrors' sockets since the last call."""
+
     def backend_gone(self, how: str, last_words: str) -> None:
         """It ended and what it held is lost. `last_words`: its stderr, where it ended before it was ready."""
 
@@ -39,6 +42,18 @@ class Backend(Protocol):
 
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         """Take one shadow. Raises only what msgspec raises for a request that cannot be encoded."""
+
+    def open(self, number: int, request: OutgoingRequest, timeout_s: float) -> None:
+        """Take one shadow whose body follows; `timeout_s` counts from its end. Raises as `send`."""
+
+    def put(self, number: int, data: bytes) -> None:
+        """The next piece of such a body. Here and below a number that has ended is passed over."""
+
+    def end(self, number: int) -> None:
+        """Such a body is complete."""
+
+    def abort(self, number: int) -> None:
+        """Stop sending this shadow; no result follows."""
 
     def waiting_files(self) -> list[WaitingFile]:
         """What to poll for where the event loop does not run; empty where it cannot go on without one."""

@@ -1,11 +1,12 @@
 """Frames on the pipes between the proxy and a shadow worker. Nothing here knows asyncio.
 
-A frame is a prefix of 28 bytes, big endian, then a msgpack message, then raw bytes:
+A frame is a prefix of 29 bytes, big endian, then a msgpack message, then raw bytes:
 
-    u32 message length | u64 body length | u64 number | f64 timeout in seconds | message | body
+    u8 kind | u32 message length | u64 body length | u64 number | f64 timeout in seconds | message | body
 
-The number and the body stand outside the message: a worker can answer for a message that it cannot
-read, and a large request body goes to the pipe from where it lies, without a copy.
+What the kinds are is said in `message`. The number and the body stand outside the message: a worker can
+answer for a message that it cannot read, and a large request body goes to the pipe from where it lies,
+without a copy.
 """
 
 import os
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-_PREFIX = struct.Struct(">IQQd")
+_PREFIX = struct.Struct(">BIQQd")
 _NO_PREFIX = bytes(_PREFIX.size)
 
 _INLINE_BODY_BYTES = 16 * 1024
@@ -27,8 +28,9 @@ _PIECES_PER_WRITE = 64
 
 
 class Frame(NamedTuple):
-    """One frame as it was read. `message` is still msgpack."""
+    """One frame as it was read. `message` is still msgpack, and empty where there is none."""
 
+    kind: int
     number: int
     timeout_s: float
     message: bytes
@@ -46,7 +48,9 @@ class FrameBuffer:
     def __bool__(self) -> bool:
         return bool(self._open or self._sealed)
 
-    def add(self, message: object, number: int = 0, timeout_s: float = 0.0, body: bytes = b"") -> None:
+    def add(
+        self, message: object, number: int = 0, timeout_s: float = 0.0, body: bytes = b"", kind: int = 0
+    ) -> None:
         """Append one frame. Adds nothing and raises what msgspec does where `message` cannot be encoded."""
         start = len(self._open)
         self._open += _NO_PREFIX
@@ -56,7 +60,15 @@ class FrameBuffer:
             del self._open[start:]
             raise
         message_bytes = len(self._open) - start - _PREFIX.size
-        _PREFIX.pack_into(self._open, start, message_bytes, len(body), number, timeout_s)
+        _PREFIX.pack_into(self._open, start, kind, message_bytes, len(body), number, timeout_s)
+        self._add_body(body)
+
+    def add_bare(self, kind: int, number: int, body: bytes = b"") -> None:
+        """Append one frame without a message."""
+        self._open += _PREFIX.pack(kind, 0, len(body), number, 0.0)
+        self._add_body(body)
+
+    def _add_body(self, body: bytes) -> None:
         if len(body) <= _INLINE_BODY_BYTES:
             self._open += body
         else:
@@ -103,14 +115,14 @@ class FrameDecoder:
         available = len(self._buffer)
         with memoryview(self._buffer) as view:
             while available - position >= _PREFIX.size:
-                message_bytes, body_bytes, number, timeout_s = _PREFIX.unpack_from(view, position)
+                kind, message_bytes, body_bytes, number, timeout_s = _PREFIX.unpack_from(view, position)
                 message_start = position + _PREFIX.size
                 body_start = message_start + message_bytes
                 end = body_start + body_bytes
                 if end > available:
                     break
                 message = bytes(view[message_start:body_start])
-                frames.append(Frame(number, timeout_s, message, bytes(view[body_start:end])))
+                frames.append(Frame(kind, number, timeout_s, message, bytes(view[body_start:end])))
                 position = end
         del self._buffer[:position]
         return frames

@@ -5,13 +5,13 @@ is there to save.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
+from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.sender import Sender
+from mitm_mirror.shadow.tasks import ShadowTasks
 
 _IDLE_SWEEP_S = 0.5
 
@@ -25,12 +25,24 @@ class LocalBackend:
         self._sender = Sender(settings)
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._spawn(self._sweep())
+        self._shadows = ShadowTasks(self._sender.send, self._add_result, self._add_taken)
+        self._sweeper = self._loop.create_task(self._sweep())
         self._loop.call_soon(owner.backend_ready)
 
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
-        self._spawn(self._send(number, request, body, timeout_s))
+        self._shadows.send(number, request, body, timeout_s)
+
+    def open(self, number: int, request: OutgoingRequest, timeout_s: float) -> None:
+        self._shadows.open(number, request, timeout_s)
+
+    def put(self, number: int, data: bytes) -> None:
+        self._shadows.put(number, data)
+
+    def end(self, number: int) -> None:
+        self._shadows.end(number)
+
+    def abort(self, number: int) -> None:
+        self._shadows.abort(number)
 
     def waiting_files(self) -> list[WaitingFile]:
         return []
@@ -40,19 +52,17 @@ class LocalBackend:
         self._loop.call_soon(self._owner.backend_gone, "was stopped", "")
 
     def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._sweeper.cancel()
+        self._shadows.abort_all()
 
     def join(self, timeout_s: float) -> None:
         """Nothing to wait for: tasks end only once the loop runs again."""
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _add_result(self, result: ShadowResult) -> None:
+        self._owner.backend_results([result])
 
-    async def _send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
-        self._owner.backend_results([await self._sender.send(number, request, body, timeout_s)])
+    def _add_taken(self, number: int, size: int) -> None:
+        self._owner.backend_taken([(number, size)])
 
     async def _sweep(self) -> None:
         try:

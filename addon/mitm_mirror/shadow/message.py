@@ -4,9 +4,39 @@ Both ends run the same version of this file: the worker is a child of the proxy,
 need no names and no compatibility. How they are put on the pipe is said in `frames`.
 """
 
+from enum import IntEnum
+
 import msgspec
 
 from mitm_mirror.outcome import Outcome
+
+CHUNK_OVERHEAD_BYTES = 128
+"""What a piece of an upload costs beside its bytes, so that many tiny ones are counted for what they are."""
+
+
+class ToWorker(IntEnum):
+    """What a frame from the proxy is about. The first frame of all is `ClientSettings`, of kind 0."""
+
+    REQUEST = 0
+    """An OutgoingRequest with its whole body."""
+    UPLOAD = 1
+    """An OutgoingRequest whose body follows in chunks. Its time-out counts from the end of that."""
+    CHUNK = 2
+    """The next piece of an upload's body; no message."""
+    END = 3
+    """The upload's body is complete; no message."""
+    ABORT = 4
+    """The proxy has ended this shadow: stop, and answer nothing; no message."""
+
+
+class FromWorker(IntEnum):
+    """What a frame from the worker is about."""
+
+    RESULTS = 0
+    """A list of ShadowResult. An empty one comes first, and says that the worker takes requests."""
+    TAKEN = 1
+    """A list of (number, bytes): how much of each upload has gone to its mirror's socket since the last,
+    with CHUNK_OVERHEAD_BYTES for each piece."""
 
 
 class ShadowResult(msgspec.Struct, array_like=True, frozen=True, gc=False):

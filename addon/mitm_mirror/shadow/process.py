@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,8 +18,8 @@ import msgspec
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
-from mitm_mirror.shadow.frames import FrameBuffer, FrameDecoder
-from mitm_mirror.shadow.message import ShadowResult
+from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
+from mitm_mirror.shadow.message import FromWorker, ShadowResult, ToWorker
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class WorkerProcess:
         self._out = FrameBuffer()
         self._decoder = FrameDecoder()
         self._result_decoder = msgspec.msgpack.Decoder(list[ShadowResult])
+        self._taken_decoder = msgspec.msgpack.Decoder(list[tuple[int, int]])
         self._flush_planned = False
         self._ready = False
         self._closed = False
@@ -89,9 +92,20 @@ class WorkerProcess:
 
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         self._out.add(request, number, timeout_s, body)
-        if not self._flush_planned:
-            self._flush_planned = True
-            self._loop.call_soon(self._flush)
+        self._plan_flush()
+
+    def open(self, number: int, request: OutgoingRequest, timeout_s: float) -> None:
+        self._out.add(request, number, timeout_s, kind=ToWorker.UPLOAD)
+        self._plan_flush()
+
+    def put(self, number: int, data: bytes) -> None:
+        self._add_bare(ToWorker.CHUNK, number, data)
+
+    def end(self, number: int) -> None:
+        self._add_bare(ToWorker.END, number)
+
+    def abort(self, number: int) -> None:
+        self._add_bare(ToWorker.ABORT, number)
 
     def waiting_files(self) -> list[WaitingFile]:
         if self._closed:
@@ -118,6 +132,16 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def _add_bare(self, kind: ToWorker, number: int, data: bytes = b"") -> None:
+        if not self._closed:
+            self._out.add_bare(kind, number, data)
+            self._plan_flush()
+
+    def _plan_flush(self) -> None:
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         if self._closed:
@@ -147,7 +171,7 @@ class WorkerProcess:
                 return
             try:
                 frames = self._decoder.feed(data)
-                results = [self._result_decoder.decode(frame.message) for frame in frames]
+                calls = [self._read_frame(frame) for frame in frames]
             except (msgspec.DecodeError, MemoryError) as error:
                 logger.warning(
                     "mirror: shadow worker %d wrote a broken frame (%s).", self.pid, type(error).__name__
@@ -156,11 +180,18 @@ class WorkerProcess:
                 return
             if frames and not self._ready:
                 self._be_ready()
-            for batch in results:
-                if batch:
-                    self._owner.backend_results(batch)
+            for call in calls:
+                if call is not None:
+                    call()
             if len(data) < _READ_BYTES:
                 return
+
+    def _read_frame(self, frame: Frame) -> Callable[[], None] | None:
+        """What to call for a frame. Raises msgspec.DecodeError."""
+        if frame.kind == FromWorker.TAKEN:
+            return partial(self._owner.backend_taken, self._taken_decoder.decode(frame.message))
+        results = self._result_decoder.decode(frame.message)
+        return partial(self._owner.backend_results, results) if results else None
 
     def _be_ready(self) -> None:
         self._ready = True

@@ -24,6 +24,9 @@ class SeatOwner(Protocol):
     def seat_results(self, results: list[ShadowResult]) -> None:
         """Shadows that ended there."""
 
+    def seat_taken(self, taken: list[tuple[int, int]]) -> None:
+        """See `BackendOwner.backend_taken`."""
+
     def seat_emptied(self, seat: "Seat") -> None:
         """Its backend ended: what it held is lost."""
 
@@ -61,6 +64,12 @@ class Seat:
         """Hand over one shadow; only while `ready`. Raises what `Backend.send` raises."""
         assert self.backend is not None
         self.backend.send(number, request, body, timeout_s)
+        self.load += 1
+
+    def open(self, number: int, request: OutgoingRequest, timeout_s: float) -> None:
+        """As `send`, for a shadow whose body follows through `backend`."""
+        assert self.backend is not None
+        self.backend.open(number, request, timeout_s)
         self.load += 1
 
     def replace_if_silent(self, for_s: float) -> None:
@@ -102,6 +111,10 @@ class Seat:
         self.heard_at = self._clock()
         self._delay_s = FIRST_DELAY_S
         self._owner.seat_results(results)
+
+    def backend_taken(self, taken: list[tuple[int, int]]) -> None:
+        self.heard_at = self._clock()
+        self._owner.seat_taken(taken)
 
     def backend_gone(self, how: str, last_words: str) -> None:
         pid = self.backend.pid if self.backend is not None else None

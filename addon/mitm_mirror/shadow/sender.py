@@ -7,6 +7,7 @@ from collections.abc import Callable
 from mitm_mirror.client.client import Client
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
+from mitm_mirror.client.upload import Upload
 from mitm_mirror.shadow.message import ShadowResult
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Sender:
         self._client = Client(settings, clock, report=report)
 
     async def send(
-        self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float
+        self, number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float
     ) -> ShadowResult:
         """Send one shadow, read its answer to the end, say how it went. Raises nothing but cancellation."""
         started = self._clock()

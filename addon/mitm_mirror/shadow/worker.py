@@ -1,7 +1,7 @@
 """The shadow worker: a child process that sends what it reads on standard input.
 
-It reads frames of OutgoingRequest, sends them all at once (the proxy limits how many it hands over),
-and writes frames of ShadowResult lists, one a loop turn. It ends when its standard input closes,
+It reads frames (see `message`), sends their requests all at once (the proxy limits how many it hands over),
+and writes what became of them, one frame a loop turn. It ends when its standard input closes,
 which the death of the proxy brings about as well. It imports neither mitmproxy nor pydantic.
 """
 
@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import cast
@@ -23,8 +23,9 @@ from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
-from mitm_mirror.shadow.message import ShadowResult
+from mitm_mirror.shadow.message import FromWorker, ShadowResult, ToWorker
 from mitm_mirror.shadow.sender import Sender
+from mitm_mirror.shadow.tasks import Send, ShadowTasks
 
 READ_BYTES = 256 * 1024
 """One read takes a quarter of the pipe at most, so that answers get their turn in between."""
@@ -35,8 +36,6 @@ mirror does not hold up the others at once."""
 
 _IDLE_SWEEP_S = 0.5
 
-Send = Callable[[int, OutgoingRequest, bytes, float], Awaitable[ShadowResult]]
-
 
 class Worker:
     """Reads requests from one pipe and writes results to another. Needs a running event loop."""
@@ -45,15 +44,15 @@ class Worker:
         """Both descriptors are non-blocking. `end` is called when either pipe's other end is gone."""
         self._in_fd = in_fd
         self._out_fd = out_fd
-        self._send = send
         self._end = end
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder()
         self._request_decoder = msgspec.msgpack.Decoder(OutgoingRequest)
+        self._shadows = ShadowTasks(send, self._add_result, self._add_taken)
         self._results: list[ShadowResult] = []
+        self._taken: dict[int, int] = {}
         self._out = FrameBuffer()
         self._flush_planned = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._broken_frames = 0
 
     def start(self) -> None:
@@ -72,11 +71,16 @@ class Worker:
             self._end()
             return
         for frame in self._decoder.feed(data):
-            task = self._loop.create_task(self._serve(frame))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            if frame.kind <= ToWorker.UPLOAD:
+                self._begin(frame)
+            elif frame.kind == ToWorker.CHUNK:
+                self._shadows.put(frame.number, frame.body)
+            elif frame.kind == ToWorker.END:
+                self._shadows.end(frame.number)
+            else:
+                self._shadows.abort(frame.number)
 
-    async def _serve(self, frame: Frame) -> None:
+    def _begin(self, frame: Frame) -> None:
         try:
             request = self._request_decoder.decode(frame.message)
         except msgspec.DecodeError as error:
@@ -85,10 +89,19 @@ class Worker:
                 kind = type(error).__name__  # its message may quote the frame
                 _say(f"A frame is broken ({kind}); further ones are not reported.")
             text = "the worker could not read the request"
-            result = ShadowResult(frame.number, Outcome.PROTOCOL_ERROR, 0, 0, 0.0, text)
+            self._add_result(ShadowResult(frame.number, Outcome.PROTOCOL_ERROR, 0, 0, 0.0, text))
+            return
+        if frame.kind == ToWorker.UPLOAD:
+            self._shadows.open(frame.number, request, frame.timeout_s)
         else:
-            result = await self._send(frame.number, request, frame.body, frame.timeout_s)
+            self._shadows.send(frame.number, request, frame.body, frame.timeout_s)
+
+    def _add_result(self, result: ShadowResult) -> None:
         self._results.append(result)
+        self._plan_flush()
+
+    def _add_taken(self, number: int, size: int) -> None:
+        self._taken[number] = self._taken.get(number, 0) + size
         self._plan_flush()
 
     def _plan_flush(self) -> None:
@@ -97,6 +110,9 @@ class Worker:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        if self._taken:
+            self._out.add(list(self._taken.items()), kind=FromWorker.TAKEN)
+            self._taken = {}
         if self._results:
             self._out.add(self._results)
             self._results = []

@@ -1,0 +1,49 @@
+"""A request body that is still coming while it is sent. For one event loop."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+
+class Upload:
+    """Takes pieces on one side without ever waiting, and yields them on the other, which may be slow.
+
+    What may wait in between is for the caller to bound: `on_taken` says how many bytes have left for the
+    socket.
+    """
+
+    def __init__(self, on_taken: Callable[[int], None]) -> None:
+        self._on_taken = on_taken
+        self._chunks: deque[bytes] = deque()
+        self._changed = asyncio.Event()
+        self._complete = False
+        self._on_complete: Callable[[], None] | None = None
+
+    def put(self, data: bytes) -> None:
+        """The next piece."""
+        self._chunks.append(data)
+        self._changed.set()
+
+    def end(self) -> None:
+        """There is no further piece."""
+        self._complete = True
+        self._changed.set()
+        if self._on_complete is not None:
+            self._on_complete()
+
+    def when_complete(self, on_complete: Callable[[], None] | None) -> None:
+        """Call it when all has been put, which may be now; None for nobody, from now on."""
+        self._on_complete = on_complete
+        if self._complete and on_complete is not None:
+            on_complete()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._chunks:
+                data = self._chunks.popleft()
+                yield data
+                self._on_taken(len(data))  # asked for the next one, so this one has been written
+            if self._complete:
+                return
+            self._changed.clear()
+            await self._changed.wait()
