@@ -12,6 +12,7 @@ from mitm_mirror.shadow.entry import Deadlines
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.pool import ShadowPool
 from mitm_mirror.shadow.settings import PoolSettings
+from mitm_mirror.shadow.terms import Terms
 
 ENTRY_BYTES = 1024 + len(b"Host") + len(b"httpbin-shadow:8080") + len(b"/")
 """What `kit.shadow()` counts without a body."""
@@ -82,15 +83,8 @@ class Stage:
         **request: Any,
     ) -> None:
         for token in tokens:
-            self.pool.submit(
-                self.kit.shadow(**request),
-                body,
-                token,
-                timeout_s,
-                destination=destination,
-                limits=limits,
-                outlier=outlier,
-            )
+            terms = Terms(timeout_s, destination, limits, outlier)
+            self.pool.submit(self.kit.shadow(**request), body, token, terms)
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
@@ -311,7 +305,7 @@ def test_what_is_submitted_before_the_start_waits_for_it(kit: Any) -> None:
             return backends[0]
 
         pool: ShadowPool[str] = ShadowPool(PoolSettings(), endings, start_backend=start_backend)
-        pool.submit(kit.shadow(), b"", "early", 15.0)
+        pool.submit(kit.shadow(), b"", "early", Terms(15.0))
         pool.start()
         pool.start()  # a second call changes nothing
         backends[0].owner.backend_ready()
@@ -327,7 +321,7 @@ def test_what_is_submitted_before_the_start_waits_for_it(kit: Any) -> None:
 def test_a_pool_that_never_started_can_be_drained(kit: Any) -> None:
     endings = kit.Endings()
     pool: ShadowPool[str] = ShadowPool(PoolSettings(), endings)
-    pool.submit(kit.shadow(), b"", "early", 15.0)
+    pool.submit(kit.shadow(), b"", "early", Terms(15.0))
     pool.drain(1.0)
 
     assert endings.outcomes == {"early": "cancelled"}

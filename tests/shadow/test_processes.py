@@ -17,6 +17,7 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
 from mitm_mirror.shadow.pool import ShadowPool
 from mitm_mirror.shadow.settings import PoolSettings
+from mitm_mirror.shadow.terms import Terms
 
 TIMEOUT_S = 20.0
 
@@ -44,7 +45,7 @@ class Stage:
 
     def submit(self, port: int, *tokens: Any, timeout_s: float = TIMEOUT_S, **request: Any) -> None:
         for token in tokens:
-            self.pool.submit(self.kit.shadow(port, **request), b"", token, timeout_s)
+            self.pool.submit(self.kit.shadow(port, **request), b"", token, Terms(timeout_s))
 
     async def up(self) -> int:
         await self.kit.poll_until(lambda: self.pool.stats().workers_up == 1)
@@ -63,7 +64,7 @@ def test_shadows_are_sent_and_answered(kit: Any, workers: int) -> None:
                     kit.shadow(mirror.port, method=b"PUT", target=b"/a//../b", headers=headers),
                     body,
                     token,
-                    TIMEOUT_S,
+                    Terms(TIMEOUT_S),
                 )
             await stage.endings.until(20)
             head = b"PUT /a//../b HTTP/1.1\r\nhOst: httpbin-shadow\r\nContent-Length: 1048576\r\n\r\n"
@@ -242,10 +243,11 @@ def test_a_worker_ends_when_its_proxy_is_killed(kit: Any) -> None:
         "from mitm_mirror.shadow.pool import ShadowPool\n"
         "from mitm_mirror.client.request import OutgoingRequest\n"
         "from mitm_mirror.shadow.settings import PoolSettings\n"
+        "from mitm_mirror.shadow.terms import Terms\n"
         "async def main():\n"
         "    pool = ShadowPool(PoolSettings(), print); pool.start()\n"
         "    pool.submit(OutgoingRequest('http', '127.0.0.1', int(sys.argv[2]), '', b'GET', b'/',"
-        " ((b'Host', b'x'),)), b'', 1, 60.0)\n"
+        " ((b'Host', b'x'),)), b'', 1, Terms(60.0))\n"
         "    print(pool.stats().pids[0], flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
@@ -313,7 +315,7 @@ def test_what_a_library_prints_goes_to_the_log_and_not_between_the_frames(
 def test_a_worker_that_writes_nonsense_is_replaced(
     kit: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nonsense = "import os, time\nos.write(1, bytes([0, 0, 0, 1]) + bytes(24) + b'x')\ntime.sleep(60)\n"
+    nonsense = "import os, time\nos.write(1, bytes([0, 0, 0, 0, 1]) + bytes(24) + b'x')\ntime.sleep(60)\n"
     boot = process._BOOT
 
     async def test() -> None:

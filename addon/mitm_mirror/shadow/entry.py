@@ -11,6 +11,7 @@ from mitm_mirror.shadow.seat import Seat
 
 if TYPE_CHECKING:
     from mitm_mirror.shadow.lanes import Lane
+    from mitm_mirror.shadow.upload import PoolUpload
 
 _OVERHEAD_BYTES = 1024
 """What one shadow costs us beside its bytes: objects, and its places in dict, queue and heap."""
@@ -35,6 +36,7 @@ class Entry(Generic[Token]):
         "size_bytes",
         "submitted_at",
         "token",
+        "upload",
     )
 
     def __init__(
@@ -60,6 +62,8 @@ class Entry(Generic[Token]):
         self.deadline = deadline
         self.sent_at: float | None = None
         self.seat: Seat | None = None
+        self.upload: PoolUpload[Token] | None = None
+        """Where the body is still coming; `deadline` is infinite until it is complete."""
         self.probe = False
         """Whether it was sent to see if a breaker may close."""
         head_bytes = sum([len(name) + len(value) for name, value in request.headers])

@@ -5,6 +5,7 @@ It runs in mitmproxy's event loop and never waits in it, except in `drain`.
 
 import asyncio
 import logging
+import math
 import random
 import select
 import time
@@ -13,8 +14,6 @@ from typing import Generic
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.routing.outlier import OutlierPolicy
-from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.shadow.backend import Backend, BackendOwner, StartBackend
 from mitm_mirror.shadow.ending import Ending, Token
 from mitm_mirror.shadow.entry import Deadlines, Entry
@@ -25,6 +24,8 @@ from mitm_mirror.shadow.process import WorkerProcess
 from mitm_mirror.shadow.seat import Seat
 from mitm_mirror.shadow.settings import PoolSettings
 from mitm_mirror.shadow.stats import DestinationStats, PoolStats
+from mitm_mirror.shadow.terms import Terms
+from mitm_mirror.shadow.upload import PoolUpload
 
 logger = logging.getLogger(__name__)
 
@@ -80,35 +81,50 @@ class ShadowPool(Generic[Token]):
             seat.start()
         self._plan_sweep()
 
-    def submit(
-        self,
-        request: OutgoingRequest,
-        body: bytes,
-        token: Token,
-        timeout_s: float,
-        *,
-        destination: str = "",
-        limits: PoolLimits | None = None,
-        outlier: OutlierPolicy | None = None,
-    ) -> None:
-        """Send `request` within `timeout_s` seconds from now. Never raises, never waits.
+    def submit(self, request: OutgoingRequest, body: bytes, token: Token, terms: Terms) -> None:
+        """Send `request` within `terms.timeout_s` seconds from now. Never raises, never waits.
 
-        `destination` is what slots and memory are shared out by; `limits` and `outlier` are its rule's.
         `on_end` is called later, or before this returns where the shadow cannot be taken.
         """
         now = self._clock()
-        self._last_number += 1
-        lane = self._lanes.get(destination)
-        lane.limits = limits
-        lane.used_at = now
-        entry = Entry(
-            self._last_number, request, body, token, lane, outlier, submitted_at=now, deadline=now + timeout_s
+        self._take_in(self._entry(request, body, token, terms, now, now + terms.timeout_s), now)
+
+    def open(self, request: OutgoingRequest, token: Token, terms: Terms) -> PoolUpload[Token]:
+        """As `submit`, for a body that is still coming."""
+        now = self._clock()
+        entry = self._entry(request, b"", token, terms, now, math.inf)
+        upload = entry.upload = PoolUpload(
+            entry, self._lanes.memory, terms.timeout_s, complete=self._start_clock, end=self._end_upload
         )
+        self._take_in(entry, now)
+        return upload
+
+    def _entry(
+        self, request: OutgoingRequest, body: bytes, token: Token, terms: Terms, now: float, deadline: float
+    ) -> Entry[Token]:
+        lane = self._lanes.get(terms.destination)
+        lane.limits = terms.limits
+        lane.used_at = now
+        self._last_number += 1
+        return Entry(
+            self._last_number,
+            request,
+            body,
+            token,
+            lane,
+            terms.outlier,
+            submitted_at=now,
+            deadline=deadline,
+        )
+
+    def _take_in(self, entry: Entry[Token], now: float) -> None:
+        lane = entry.lane
         if (refusal := self._refusal(entry, now)) is not None:
             self._tell(entry, refusal[0], None, refusal[1])
             return
         self._entries[entry.number] = entry
-        self._deadlines.add(entry.deadline, entry.number)
+        if entry.upload is None:
+            self._deadlines.add(entry.deadline, entry.number)
         seat = self._free_seat()
         if seat is not None and self._lanes.take_slot(lane):
             self._dispatch(entry, seat, now)
@@ -170,6 +186,12 @@ class ShadowPool(Generic[Token]):
                 self._end(entry, result.outcome, result, result.error)
         self._fill()
 
+    def seat_taken(self, taken: list[tuple[int, int]]) -> None:
+        for number, size in taken:
+            entry = self._entries.get(number)
+            if entry is not None and entry.upload is not None:
+                entry.upload.taken(size)
+
     def seat_emptied(self, seat: Seat) -> None:
         for entry in [entry for entry in self._entries.values() if entry.seat is seat]:
             self._end(entry, Outcome.LOST, None, "its worker process died")
@@ -228,8 +250,12 @@ class ShadowPool(Generic[Token]):
             self._lanes.free_slot(lane)
             self._end(entry, Outcome.CIRCUIT_OPEN, None, open_breaker)
             return
+        upload = entry.upload
         try:
-            seat.send(entry.number, entry.request, entry.body, left_s)
+            if upload is None:
+                seat.send(entry.number, entry.request, entry.body, left_s)
+            else:
+                seat.open(entry.number, entry.request, min(left_s, upload.timeout_s))
         except Exception as error:  # noqa: BLE001  a value that msgspec cannot encode: a lone surrogate
             kind = type(error).__name__  # its message may quote the value
             self._lanes.free_slot(lane)
@@ -238,6 +264,17 @@ class ShadowPool(Generic[Token]):
         if lane.breakers:
             entry.probe = lane.breakers.sent(entry.endpoint)
         entry.sent_to(seat, now)
+        if upload is not None:
+            assert seat.backend is not None
+            upload.dispatched(seat.backend)
+
+    def _start_clock(self, entry: Entry[Token], timeout_s: float) -> None:
+        entry.deadline = self._clock() + timeout_s
+        self._deadlines.add(entry.deadline, entry.number)
+
+    def _end_upload(self, entry: Entry[Token], outcome: Outcome, reason: str) -> None:
+        self._end(entry, outcome, None, reason)
+        self._fill()
 
     def _end(self, entry: Entry[Token], outcome: Outcome, result: ShadowResult | None, error: str) -> None:
         del self._entries[entry.number]
@@ -266,6 +303,8 @@ class ShadowPool(Generic[Token]):
     def _tell(self, entry: Entry[Token], outcome: Outcome, result: ShadowResult | None, error: str) -> None:
         until = self._clock() if entry.sent_at is None else entry.sent_at
         waited_ms = (until - entry.submitted_at) * 1000
+        if entry.upload is not None:
+            entry.upload.ended(by_worker=result is not None)
         try:
             self._on_end(Ending(entry.token, outcome, result, waited_ms, error))
         except Exception:  # a bug in what listens must not stop the queue, nor reach a client

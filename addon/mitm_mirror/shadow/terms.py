@@ -1,0 +1,18 @@
+"""What a rule says about how one shadow is sent. Values only."""
+
+from dataclasses import dataclass
+
+from mitm_mirror.routing.outlier import OutlierPolicy
+from mitm_mirror.routing.pool_limits import PoolLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Beside the request itself."""
+
+    timeout_s: float
+    """From `submit`, or from the end of an upload's body, until it is given up."""
+    destination: str = ""
+    """What slots and memory are shared out by: a cluster name."""
+    limits: PoolLimits | None = None
+    outlier: OutlierPolicy | None = None

@@ -1,0 +1,90 @@
+"""A shadow whose body is still coming: the pool's side of it. No I/O, no clock."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic
+
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.shadow.backend import Backend
+from mitm_mirror.shadow.ending import Token
+from mitm_mirror.shadow.entry import Entry
+from mitm_mirror.shadow.message import CHUNK_OVERHEAD_BYTES
+from mitm_mirror.shadow.shares import Shares
+
+
+class PoolUpload(Generic[Token]):
+    """What `ShadowPool.open` gives. Never raises, never waits; once the shadow has ended all is passed over.
+
+    Pieces that the mirror has not taken yet count against the pool's memory, wherever they wait. Where
+    there is none left the shadow ends: the client is not slowed down for a mirror that is slower.
+    """
+
+    def __init__(
+        self,
+        entry: Entry[Token],
+        memory: Shares,
+        timeout_s: float,
+        *,
+        complete: Callable[[Entry[Token], float], None],
+        end: Callable[[Entry[Token], Outcome, str], None],
+    ) -> None:
+        """`complete` is told when the clock of `timeout_s` starts, `end` ends the shadow for the pool."""
+        self.timeout_s = timeout_s
+        self._entry = entry
+        self._memory = memory
+        self._tell_complete = complete
+        self._end = end
+        self._backend: Backend | None = None
+        self._waiting: deque[bytes] = deque()
+        self._complete = False
+        self._ended = False
+
+    def write(self, data: bytes) -> None:
+        """The next piece of the body."""
+        if self._ended or not data:
+            return
+        entry, size = self._entry, len(data) + CHUNK_OVERHEAD_BYTES
+        if not self._memory.take(entry.lane.memory, size):
+            text = f"the mirror is slower than the client: {entry.size_bytes} bytes of the body wait for it"
+            self._end(entry, Outcome.QUEUE_FULL, text)
+            return
+        entry.size_bytes += size
+        if self._backend is None:
+            self._waiting.append(data)
+        else:
+            self._backend.put(entry.number, data)
+
+    def finish(self) -> None:
+        """The body is complete: from now on its answer has `timeout_s` seconds."""
+        if self._ended or self._complete:
+            return
+        self._complete = True
+        self._tell_complete(self._entry, self.timeout_s)
+        if self._backend is not None:
+            self._backend.end(self._entry.number)
+
+    def abort(self, outcome: Outcome, reason: str) -> None:
+        """The body will never be complete; nothing where it is."""
+        if not self._ended and not self._complete:
+            self._end(self._entry, outcome, reason)
+
+    def dispatched(self, backend: Backend) -> None:
+        """The pool's call: the head has been sent there, and what waits goes after it."""
+        self._backend = backend
+        while self._waiting:
+            backend.put(self._entry.number, self._waiting.popleft())
+        if self._complete:
+            backend.end(self._entry.number)
+
+    def taken(self, size: int) -> None:
+        """The pool's call: the mirror has taken so much, overhead included."""
+        self._entry.size_bytes -= size
+        self._memory.give_back(self._entry.lane.memory, size)
+
+    def ended(self, *, by_worker: bool) -> None:
+        """The pool's call: the shadow has ended."""
+        self._ended = True
+        self._waiting.clear()
+        if self._backend is not None and not by_worker:
+            self._backend.abort(self._entry.number)
+        self._backend = None
