@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     LOST = "lost"
     """The worker process that held it died."""
     CANCELLED = "cancelled"
-    """The proxy shut down before it ended."""
+    """The proxy shut down before it ended, or a body that was streamed did not come to its end."""
     NOT_SAMPLED = "not_sampled"
     """The mirror's percentage left this request out."""
     NO_ENDPOINT = "no_endpoint"

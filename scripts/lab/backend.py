@@ -47,6 +47,7 @@ class Backend:
         self._keep = keep_requests
         self._tls = tls
         self._requests: list[Message] = []
+        self._partial = 0
         self._changed = threading.Condition()
         self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = self._listener.getsockname()[1]
@@ -70,6 +71,12 @@ class Backend:
                 if left <= 0 or not self._changed.wait(left):
                     raise TimeoutError(f"{self.label}: {self.count} of {count} requests in {timeout_s:g} s")
             return self.count
+
+    def wait_for_partial(self, size: int, timeout_s: float = 60.0) -> None:
+        """Until so many bytes of a request are there that is not whole; TimeoutError past the deadline."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._partial >= size, timeout_s):
+                raise TimeoutError(f"{self.label}: {self._partial} of {size} bytes in {timeout_s:g} s")
 
     def clear(self) -> None:
         """Forget everything that was recorded."""
@@ -118,6 +125,11 @@ class Backend:
                 self._requests.append(request)
             self._changed.notify_all()
 
+    def _note_partial(self, size: int) -> None:
+        with self._changed:
+            self._partial = size
+            self._changed.notify_all()
+
 
 class _Connection(asyncio.Protocol):
     def __init__(self, backend: Backend) -> None:
@@ -150,6 +162,8 @@ class _Connection(asyncio.Protocol):
                     self._transport.close()
                 elif answer is not None:
                     self._transport.write(answer)
+            if self._buffer:
+                self._backend._note_partial(len(self._buffer))  # noqa: SLF001 - as above
         except (WireError, ValueError, IndexError) as error:
             self._backend.errors.append(f"{error}: {bytes(self._buffer[:200])!r}")
             self._transport.abort()

@@ -18,13 +18,15 @@ from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.addon import UNANSWERABLE_HOST, MirrorAddon
 from mitm_mirror.proxy.delays import Delays
-from mitm_mirror.proxy.mirrors import FLOW_OUTCOMES, Shadow
+from mitm_mirror.proxy.mirrors import FLOW_OUTCOMES
+from mitm_mirror.proxy.shadows import Shadow
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.shadow.ending import Ending
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.pool import ShadowPool
 from mitm_mirror.shadow.settings import PoolSettings
+from mitm_mirror.shadow.terms import Terms
 
 RULES = """
 apiVersion: networking.istio.io/v1
@@ -65,24 +67,46 @@ V2 = "outbound|8080|v2|httpbin.default.svc.cluster.local"
 
 
 @dataclass
+class RecordingUpload:
+    """Stands in for the pool's: writes down how a body came."""
+
+    request: OutgoingRequest
+    token: Shadow
+    calls: list[object] = field(default_factory=list)
+
+    def write(self, data: bytes) -> None:
+        self.calls.append(data)
+
+    def finish(self) -> None:
+        self.calls.append("finish")
+
+    def abort(self, outcome: Outcome, reason: str) -> None:
+        self.calls.append(outcome)
+
+
+@dataclass
 class RecordingPool:
     """Stands in for the pool: takes shadows and sends none."""
 
     submitted: list[tuple[OutgoingRequest, bytes, Shadow, float]] = field(default_factory=list)
-    policies: list[dict[str, object]] = field(default_factory=list)
-    """What each came with: destination, limits, outlier."""
+    uploads: list[RecordingUpload] = field(default_factory=list)
+    terms: list[Terms] = field(default_factory=list)
     error: Exception | None = None
 
-    def submit(
-        self, request: OutgoingRequest, body: bytes, token: Shadow, timeout_s: float, **policy: object
-    ) -> None:
+    def submit(self, request: OutgoingRequest, body: bytes, token: Shadow, terms: Terms) -> None:
         if self.error:
             raise self.error
-        self.submitted.append((request, body, token, timeout_s))
-        self.policies.append(policy)
+        self.submitted.append((request, body, token, terms.timeout_s))
+        self.terms.append(terms)
 
     def stats(self) -> str:
         return "no workers"
+
+    def open(self, request: OutgoingRequest, token: Shadow, terms: Terms) -> RecordingUpload:
+        if self.error:
+            raise self.error
+        self.uploads.append(RecordingUpload(request, token))
+        return self.uploads[-1]
 
     def drain(self, timeout_s: float) -> None:
         pass
@@ -178,12 +202,13 @@ async def test_a_shadow_comes_with_what_its_rule_says_about_limits_and_failures(
     async with running_with_policy(tmp_path, f"{POOL}, {OUTLIER}") as bench:
         await bench.cycle(make_flow(), "requestheaders", "request")
 
-    assert bench.pool.policies == [
-        {
-            "destination": V2,
-            "limits": PoolLimits(max_connections=1, max_pending_requests=1),
-            "outlier": OutlierPolicy(consecutive_5xx=2, max_ejection_percent=100),
-        }
+    assert bench.pool.terms == [
+        Terms(
+            15.0,
+            V2,
+            PoolLimits(max_connections=1, max_pending_requests=1),
+            OutlierPolicy(consecutive_5xx=2, max_ejection_percent=100),
+        )
     ]
 
 
@@ -303,6 +328,13 @@ async def test_pause_ends_mirroring_and_resume_begins_it_again(tmp_path: Path) -
     assert 1 == len(bench.pool.submitted)
 
 
+async def stream(bench: Bench, flow: http.HTTPFlow, *chunks: bytes) -> list[bytes]:
+    """The flow's body as mitmproxy streams it, up to its request hook; what went on to the primary."""
+    await bench.cycle(flow, "requestheaders")
+    assert callable(flow.request.stream)
+    return [piece for chunk in (*chunks, b"") for piece in flow.request.stream(chunk)]
+
+
 @in_loop
 async def test_slow_primaries_make_the_governor_hold_shadows_back(tmp_path: Path) -> None:
     async with running(tmp_path, mirror_governor="primary=0.5") as bench:
@@ -340,15 +372,109 @@ async def test_slow_primaries_make_the_governor_hold_shadows_back(tmp_path: Path
 async def test_a_streamed_body_is_copied_on_its_way(tmp_path: Path) -> None:
     async with running(tmp_path) as bench:
         flow = make_flow(method="POST")
+        flow.request.headers["content-length"] = "6"
         flow.request.stream = True
         flow.request.data.content = None
-        await bench.cycle(flow, "requestheaders")
-        assert callable(flow.request.stream)
-        passed = [*flow.request.stream(b"one"), *flow.request.stream(b"two"), *flow.request.stream(b"")]
+        passed = await stream(bench, flow, b"one", b"two")
+        [upload] = bench.pool.uploads
+        assert [b"one", b"two"] == upload.calls == passed
         await bench.cycle(flow, "request")
 
-    assert [b"one", b"two"] == passed
-    assert b"onetwo" == bench.pool.submitted[0][1]
+    assert [b"one", b"two", "finish"] == upload.calls
+    assert (b"content-length", b"6") in upload.request.headers
+    assert [] == bench.pool.submitted
+
+
+@in_loop
+async def test_a_body_that_was_to_be_streamed_and_is_empty(tmp_path: Path) -> None:
+    """mitmproxy does not stream it then, and the copy has no framing for a body."""
+    async with running(tmp_path) as bench:
+        flow = make_flow()
+        flow.request.stream = True
+        await bench.cycle(flow, "requestheaders", "request")
+
+    assert [] == bench.pool.uploads
+    assert b"" == bench.pool.submitted[0][1]
+
+
+@in_loop
+async def test_an_upload_that_its_client_gives_up_ends_its_shadow(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST")
+        flow.request.headers["content-length"] = "6"
+        flow.request.stream = True
+        await stream(bench, flow, b"one")
+        flow.error = mitm_flow.Error("Client disconnected.")
+        await bench.cycle(flow, "error")
+
+    assert [b"one", Outcome.CANCELLED] == bench.pool.uploads[0].calls
+
+
+@pytest.mark.parametrize(
+    ("length", "calls"),
+    [
+        pytest.param("6", None, id="promised, so nothing is sent"),
+        pytest.param(None, [b"one", Outcome.BODY_TOO_LARGE, "finish"], id="only seen on its way"),
+    ],
+)
+def test_an_upload_above_the_limit(tmp_path: Path, length: str | None, calls: list[object] | None) -> None:
+    async def run() -> None:
+        async with running(tmp_path, mirror_body_limit="4") as bench:
+            flow = make_flow(method="POST")
+            flow.request.stream = True
+            if length:
+                flow.request.headers["content-length"] = length
+            else:
+                flow.request.headers["transfer-encoding"] = "chunked"
+            await stream(bench, flow, b"one", b"two")
+            await bench.cycle(flow, "request")
+
+            if calls is None:
+                assert [] == bench.pool.uploads
+                assert {"body_too_large": 1} == bench.totals()
+            else:
+                assert calls == bench.pool.uploads[0].calls
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("headers", "version", "method", "streamed"),
+    [
+        pytest.param({"transfer-encoding": "chunked"}, "HTTP/1.1", "POST", True, id="chunked"),
+        pytest.param({"content-length": "9"}, "HTTP/1.1", "POST", False, id="sized: mitmproxy decides"),
+        pytest.param({}, "HTTP/1.1", "GET", False, id="no body"),
+        pytest.param({}, "HTTP/2.0", "POST", True, id="HTTP/2 without a length"),
+        pytest.param({}, "HTTP/2.0", "GET", False, id="HTTP/2 without a body"),
+    ],
+)
+def test_a_body_that_mitmproxy_would_begin_to_stream_half_way_is_streamed_from_its_beginning(
+    tmp_path: Path, headers: dict[str, str], version: str, method: str, streamed: bool
+) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as bench:
+            bench.context.options.update(stream_large_bodies="1m")
+            flow = make_flow(method=method)
+            flow.request.headers.pop("content-length", None)
+            flow.request.headers.update(headers)
+            flow.request.http_version = version
+            await bench.cycle(flow, "requestheaders")
+
+            assert bool(flow.request.stream) is streamed
+
+    asyncio.run(run())
+
+
+@in_loop
+async def test_the_copy_of_an_http2_upload_is_chunked(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST")
+        flow.request.http_version = "HTTP/2.0"
+        flow.request.headers.pop("content-length", None)
+        flow.request.stream = True
+        await stream(bench, flow, b"one")
+
+    assert (b"transfer-encoding", b"chunked") in bench.pool.uploads[0].request.headers
 
 
 @in_loop
@@ -495,7 +621,7 @@ async def test_stats_and_rules_are_tables_a_person_can_read(tmp_path: Path) -> N
     async with running(tmp_path) as bench:
         await bench.cycle(make_flow(), "requestheaders", "request")
         real = ShadowPool[Shadow](PoolSettings(), lambda ending: None)
-        real.submit(*bench.pool.submitted[0], destination=V2)
+        real.submit(*bench.pool.submitted[0][:3], bench.pool.terms[0])
         bench.addon.mirrors.pool = real
         stats = "\n".join(row[0] for row in bench.context.master.commands.call("mirror.stats"))
         rules = "\n".join(row[0] for row in bench.context.master.commands.call("mirror.rules"))

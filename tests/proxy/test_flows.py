@@ -169,7 +169,7 @@ def test_copy_equals_the_primary_apart_from_its_host() -> None:
     copy = make_copy()
     assert copy.target is not None
 
-    shadow = copy_request(flow, copy, copy.target, b"body")
+    shadow = copy_request(flow, copy, copy.target, 4)
 
     expected = ((b"A", b"1"), (b"host", b"httpbin-shadow:8080"), (b"a", b"2"), (b"Cookie", b"x=1"))
     assert expected == shadow.headers
@@ -181,7 +181,7 @@ def test_copy_is_a_snapshot() -> None:
     flow = make_flow()
     copy = make_copy()
     assert copy.target is not None
-    shadow = copy_request(flow, copy, copy.target, b"")
+    shadow = copy_request(flow, copy, copy.target, 0)
 
     flow.request.headers["x-late"] = "1"
     flow.request.path = "/other"
@@ -195,7 +195,7 @@ def test_shadow_only_headers_come_last() -> None:
     copy = make_copy(headers=HeaderOperations(frozenset({b"authorization"}), ((b"X-Mirror", b"1"),)))
     assert copy.target is not None
 
-    shadow = copy_request(flow, copy, copy.target, b"")
+    shadow = copy_request(flow, copy, copy.target, 0)
 
     assert ((b"Host", b"httpbin-shadow:8080"), (b"X-Mirror", b"1")) == shadow.headers
 
@@ -206,7 +206,7 @@ def test_http2_copy_joins_cookies_and_gets_host_and_length() -> None:
     copy = make_copy()
     assert copy.target is not None
 
-    shadow = copy_request(flow, copy, copy.target, b"body")
+    shadow = copy_request(flow, copy, copy.target, 4)
 
     expected = (
         (b"Host", b"httpbin-shadow:8080"),

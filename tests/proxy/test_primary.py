@@ -41,7 +41,7 @@ def test_record_of_a_streamed_body_counts_its_bytes() -> None:
     flow = tflow.tflow(resp=True)
     assert flow.response is not None
     flow.response.data.content = None
-    tap = StreamTap(True, 0)
+    tap = StreamTap(True)
     tap(b"12345")
     exchange = Exchange(read_head(flow), FORWARD, 1, response_body=tap)
 

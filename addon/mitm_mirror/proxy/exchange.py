@@ -2,10 +2,11 @@
 
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mitmproxy import http
 
+from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.decision import Answer, Forward
 from mitm_mirror.routing.request import RequestHead
 
@@ -26,19 +27,20 @@ class Exchange:
     """Set where mitmproxy streams the response."""
     answered_by_addon: bool = False
     """Another addon (such as `map_local`) answered what was to be forwarded."""
+    uploads: list[ShadowUpload] | None = None
+    """The shadows that get a streamed body piece by piece; None until its first piece."""
     logged: bool = False
 
 
 @dataclass(slots=True)
 class StreamTap:
-    """Stands in a body that mitmproxy streams: counts its bytes, and keeps them up to `keep_bytes`."""
+    """Stands in a body that mitmproxy streams: counts its bytes, and shows each piece on its way."""
 
     inner: Stream
     """What was set before us: True, or another addon's function, whose output is what goes on."""
-    keep_bytes: int
+    on_chunk: Callable[[bytes], object] | None = None
+    """Told of each piece, never of an empty one. Must not raise: mitmproxy would end the connection."""
     size: int = 0
-    chunks: list[bytes] = field(default_factory=list)
-    overflowed: bool = False
 
     def __call__(self, data: bytes) -> Iterable[bytes]:
         chunks: Iterable[bytes] = (data,) if data else ()
@@ -47,22 +49,9 @@ class StreamTap:
             chunks = ((made,) if made else ()) if isinstance(made, bytes) else tuple(made)
         for chunk in chunks:
             self.size += len(chunk)
-            if self.overflowed:
-                continue
-            if self.size > self.keep_bytes:
-                self.overflowed = True
-                self.chunks.clear()
-            else:
-                self.chunks.append(chunk)
+            if self.on_chunk is not None and chunk:
+                self.on_chunk(chunk)
         return chunks
-
-    def take_body(self) -> bytes | None:
-        """The whole body, which is not kept any longer; None where it was larger than `keep_bytes`."""
-        if self.overflowed:
-            return None
-        body = b"".join(self.chunks)
-        self.chunks.clear()  # the flow, and so this tap, may stay in a UI for ever
-        return body
 
 
 Exchanges = weakref.WeakKeyDictionary[http.HTTPFlow, Exchange]

@@ -11,6 +11,9 @@ from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.request import HeaderFields, RequestHead
 from mitm_mirror.text import decode, encode
 
+_METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"})
+"""Which may have one, but have none as a rule (RFC 9110, 9.3)."""
+
 _BODILESS_STATUSES = frozenset({204, 304})
 
 
@@ -94,6 +97,15 @@ def frame_http2_stream(request: http.Request) -> None:
         request.headers["transfer-encoding"] = "chunked"
 
 
+def has_body_of_unknown_size(request: http.Request) -> bool:
+    """Whether a body follows of which nobody knows the length yet. In HTTP/2 the method has to tell."""
+    if "content-length" in request.headers:
+        return False
+    if request.is_http2 or request.is_http3:
+        return request.method not in _METHODS_WITHOUT_BODY
+    return "transfer-encoding" in request.headers
+
+
 def apply_pass_through(flow: http.HTTPFlow) -> None:
     """Keeps a flow without rules off the TLS connections that rules opened on the same client connection."""
     data = flow.request.data
@@ -113,16 +125,19 @@ def make_answer(flow: http.HTTPFlow, answer: Answer) -> http.Response:
     return response
 
 
-def copy_request(flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body: bytes) -> OutgoingRequest:
+def copy_request(
+    flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body_bytes: int | None
+) -> OutgoingRequest:
     """The copy of a routed request for one mirror, equal to the primary apart from its Host.
 
-    A snapshot: later changes to the flow do not reach it.
+    A snapshot: later changes to the flow do not reach it. `body_bytes` is None where the body is still
+    coming and nobody said how long it is.
     """
     data = flow.request.data
     endpoint = target.endpoint
     fields = data.headers.fields
     if flow.request.is_http2 or flow.request.is_http3:
-        fields = _framed(_join_cookies(fields), len(body))
+        fields = _framed(_join_cookies(fields), body_bytes)
     fields = _with_host(fields, encode(copy.authority), insert=True)
     if copy.headers:
         fields = apply_operations(fields, copy.headers)
@@ -163,10 +178,14 @@ def _with_host(fields: HeaderFields, authority: bytes, *, insert: bool) -> Heade
     return tuple(changed)
 
 
-def _framed(fields: HeaderFields, body_bytes: int) -> HeaderFields:
-    """Header lines with a Content-Length, where a body has no framing of HTTP/1."""
-    if not body_bytes or any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields):
+def _framed(fields: HeaderFields, body_bytes: int | None) -> HeaderFields:
+    """Header lines with a framing of HTTP/1 for a body without: its length, or chunks if that is unknown."""
+    if body_bytes == 0 or any(
+        name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields
+    ):
         return fields
+    if body_bytes is None:
+        return (*fields, (b"transfer-encoding", b"chunked"))
     return (*fields, (b"content-length", b"%d" % body_bytes))
 
 

@@ -4,43 +4,30 @@ import logging
 import random
 import time
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from mitmproxy import http
 
 from mitm_mirror.client.request import OutgoingRequest
-from mitm_mirror.observe.ledger import Ledger, MirrorKey, OpenPair
-from mitm_mirror.observe.record import AccessRecord, pick_headers
+from mitm_mirror.observe.ledger import Ledger, MirrorKey
+from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.flows import copy_request
+from mitm_mirror.proxy.shadows import Shadow, shadow_record
+from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.authority import server_name
-from mitm_mirror.routing.decision import Forward, MirrorCopy, Target
+from mitm_mirror.routing.decision import Forward, MirrorCopy
 from mitm_mirror.shadow.ending import Ending
 from mitm_mirror.shadow.governor import Governor
 from mitm_mirror.shadow.pool import ShadowPool
+from mitm_mirror.shadow.terms import Terms
 
 logger = logging.getLogger(__name__)
 
 FLOW_OUTCOMES = "mirror_outcomes"
 """Flow metadata: how each shadow of the flow ended, by cluster name. `~meta mirror` finds such flows."""
-
-
-@dataclass(slots=True)
-class Shadow:
-    """One (matched request, mirror policy) pair from its opening to its end."""
-
-    pair: OpenPair
-    copy: MirrorCopy
-    exchange: Exchange
-    flow: "weakref.ref[http.HTTPFlow]"
-    """Weak: a shadow that waits must not keep a flow that the view has dropped."""
-    id: str
-    submitted: float
-    """UNIX seconds."""
-    request: OutgoingRequest | None = None
-    body_bytes: int | None = None
 
 
 class Mirrors:
@@ -69,21 +56,39 @@ class Mirrors:
     def mirror(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
         """Opens a pair for every mirror of the route, and sends a shadow where one is due.
 
-        Call it when the request is complete. Every pair that is opened ends, whatever goes wrong.
+        Call it when the request is complete, unless `feed` has been. Every pair that is opened ends,
+        whatever goes wrong.
         """
         body = _body_of(flow, exchange)
-        held_back = self._held_back(forward) if self.governor is not None and not self.paused else ""
-        for copy in forward.mirrors:
-            rule = forward.rule
-            pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
-            shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time())
-            try:
-                self._send(flow, shadow, body, held_back)
-            except Exception as error:
-                # Ours, not the mirror's. The pair must end, and the hook's guard reports the bug.
-                if pair.outcome is None:
-                    self._end(shadow, Outcome.PROTOCOL_ERROR, f"internal error: {type(error).__name__}")
-                raise
+        size = None if body is None else len(body)
+        for shadow in self._open_pairs(flow, exchange, forward, size):
+            with self._ended_by_bugs(shadow):
+                assert body is not None  # else all were refused
+                assert self.pool is not None
+                shadow.body_bytes = size
+                request = self._request(flow, shadow, size)
+                self.pool.submit(request, body, shadow, self._terms(shadow))
+
+    def feed(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, data: bytes) -> None:
+        """A piece of a body that mitmproxy streams. The first one opens the pairs and the shadows."""
+        if exchange.uploads is None:
+            exchange.uploads = []
+            size = _promised_size(flow.request)
+            for shadow in self._open_pairs(flow, exchange, forward, size or 0):
+                with self._ended_by_bugs(shadow):
+                    exchange.uploads.append(self._open_upload(flow, shadow, size))
+        for upload in exchange.uploads:
+            upload.write(data)
+
+    def finish(self, exchange: Exchange) -> None:
+        """The body that was fed is complete, and about to be so for the primary."""
+        for upload in exchange.uploads or ():
+            upload.finish()
+
+    def abort(self, exchange: Exchange) -> None:
+        """The flow has failed: what was fed and is not complete will never be."""
+        for upload in exchange.uploads or ():
+            upload.abort("the request was not completed, by its client or for its primary")
 
     def saw_primary(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """Tells the governor how long a primary took to begin its answer, or to fail."""
@@ -99,59 +104,81 @@ class Mirrors:
         """What the pool calls, once for each shadow that was submitted."""
         self._end(ending.token, ending.outcome, ending.error, ending)
 
-    def _held_back(self, forward: Forward) -> str:
-        """Why the governor lets no shadow of a request through; empty where it does. Drawn once for all."""
-        due = any(copy.outcome is None for copy in forward.mirrors)
-        if self.governor is None or not due or self.governor.admits(self._draw()):
-            return ""
-        return f"held back by mirror_governor: {self.governor.reason}"
+    def _open_pairs(
+        self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, body_bytes: int | None
+    ) -> Iterator[Shadow]:
+        """Opens a pair for every mirror, and ends those that are not to be sent; the others are yielded.
 
-    def _send(self, flow: http.HTTPFlow, shadow: Shadow, body: bytes | None, held_back: str) -> None:
-        copy = shadow.copy
-        refusal = self._refusal(flow, shadow.exchange, copy, body, held_back)
-        if refusal is not None:
-            self._end(shadow, *refusal)
-            return
-        assert copy.target is not None
-        assert body is not None
-        assert self.pool is not None
-        shadow.body_bytes = len(body)
-        shadow.request = copy_request(flow, copy, copy.target, body)
-        self.pool.submit(
-            shadow.request,
-            body,
-            shadow,
-            copy.timeout_s or self.timeout_s,
-            destination=copy.destination,
-            limits=copy.target.limits,
-            outlier=copy.target.outlier,
-        )
+        `body_bytes` is None where the body went past us.
+        """
+        rule = forward.rule
+        due = any(copy.outcome is None for copy in forward.mirrors)
+        refusal = self._refusal(flow, exchange, body_bytes) if due else None
+        for copy in forward.mirrors:
+            pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
+            shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time())
+            ended = (copy.outcome, "") if copy.outcome is not None else refusal or self._refusal_of_copy(copy)
+            if ended is None:
+                yield shadow
+            else:
+                self._end(shadow, *ended)
 
     def _refusal(
-        self, flow: http.HTTPFlow, exchange: Exchange, copy: MirrorCopy, body: bytes | None, held_back: str
+        self, flow: http.HTTPFlow, exchange: Exchange, body_bytes: int | None
     ) -> tuple[Outcome, str] | None:
-        """Why no shadow is sent for this copy, and in which words; None where one is."""
-        if copy.outcome is not None:
-            return copy.outcome, ""
-        if self.paused or held_back:
-            return Outcome.PAUSED, held_back
+        """Why no shadow of this request is sent at all, and in which words; None where it may be."""
+        if self.paused:
+            return Outcome.PAUSED, ""
+        if self.governor is not None and not self.governor.admits(self._draw()):
+            return Outcome.PAUSED, f"held back by mirror_governor: {self.governor.reason}"
         if self.pool is None:
             return Outcome.CANCELLED, "the proxy is shutting down"
-        target = copy.target
-        if target is None:
-            return Outcome.NO_ENDPOINT, ""
-        if self._is_own_address(target.endpoint.address, target.endpoint.port):
-            return Outcome.LOOP, f"{target.endpoint.host_port} is this proxy itself"
         if self.host_suffix and server_name(exchange.head.authority).endswith(self.host_suffix):
             # Under which name or through how many proxies it came back does not matter here.
             return Outcome.LOOP, f"the request is a shadow already: its Host ends in {self.host_suffix}"
-        if body is None:
+        if body_bytes is None:
             return Outcome.BODY_TOO_LARGE, "streamed without a copy"
-        if len(body) > self.body_limit_bytes:
-            return Outcome.BODY_TOO_LARGE, f"{len(body)} bytes, mirror_body_limit is {self.body_limit_bytes}"
+        if body_bytes > self.body_limit_bytes:
+            return Outcome.BODY_TOO_LARGE, f"{body_bytes} bytes, mirror_body_limit is {self.body_limit_bytes}"
         if "upgrade" in flow.request.headers:
             return Outcome.PROTOCOL_ERROR, "a request to upgrade the connection is not mirrored"
         return None
+
+    def _refusal_of_copy(self, copy: MirrorCopy) -> tuple[Outcome, str] | None:
+        """The same for one mirror of a request that may be mirrored."""
+        if copy.target is None:
+            return Outcome.NO_ENDPOINT, ""
+        endpoint = copy.target.endpoint
+        if self._is_own_address(endpoint.address, endpoint.port):
+            return Outcome.LOOP, f"{endpoint.host_port} is this proxy itself"
+        return None
+
+    def _open_upload(self, flow: http.HTTPFlow, shadow: Shadow, body_bytes: int | None) -> ShadowUpload:
+        request = self._request(flow, shadow, body_bytes)
+        assert self.pool is not None
+        upload = self.pool.open(request, shadow, self._terms(shadow))
+        shadow.upload = ShadowUpload(upload, self.body_limit_bytes)
+        return shadow.upload
+
+    def _request(self, flow: http.HTTPFlow, shadow: Shadow, body_bytes: int | None) -> OutgoingRequest:
+        assert shadow.copy.target is not None
+        shadow.request = copy_request(flow, shadow.copy, shadow.copy.target, body_bytes)
+        return shadow.request
+
+    def _terms(self, shadow: Shadow) -> Terms:
+        copy, target = shadow.copy, shadow.copy.target
+        assert target is not None
+        return Terms(copy.timeout_s or self.timeout_s, copy.destination, target.limits, target.outlier)
+
+    @contextmanager
+    def _ended_by_bugs(self, shadow: Shadow) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # Ours, not the mirror's. The pair must end, and the hook's guard reports the bug.
+            if shadow.pair.outcome is None:
+                self._end(shadow, Outcome.PROTOCOL_ERROR, f"internal error: {type(error).__name__}")
+            raise
 
     def _end(
         self, shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow] | None = None
@@ -160,41 +187,16 @@ class Mirrors:
         flow = shadow.flow()
         if flow is not None:
             flow.metadata.setdefault(FLOW_OUTCOMES, {})[shadow.copy.destination] = outcome.value
-        self._log_copy(lambda: _record(shadow, outcome, error, ending))
+        self._log_copy(lambda: shadow_record(shadow, outcome, error, ending))
 
 
 def _body_of(flow: http.HTTPFlow, exchange: Exchange) -> bytes | None:
-    if exchange.request_body is not None:
-        return exchange.request_body.take_body()
+    if exchange.request_body is not None and not exchange.request_body.size:
+        return b""  # to be streamed, but there was nothing
     return flow.request.raw_content
 
 
-def _record(shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow] | None) -> AccessRecord:
-    exchange, copy = shadow.exchange, shadow.copy
-    result = ending.result if ending else None
-    rule = exchange.decision.rule
-    request = shadow.request
-    target: Target | None = copy.target
-    return AccessRecord(
-        copy="shadow",
-        id=shadow.id,
-        start_time=shadow.submitted,
-        client=exchange.head.client,
-        method=exchange.head.method,
-        target=request.target if request else exchange.head.target,
-        http_version="HTTP/1.1",
-        authority=copy.authority,
-        status=result.status if result else 0,
-        request_bytes=shadow.body_bytes,
-        response_bytes=result.response_bytes if result else None,
-        duration_ms=result.duration_ms if result else None,
-        waited_ms=ending.waited_ms if ending else None,
-        destination=copy.destination,
-        endpoint=target.endpoint.host_port if target else "",
-        virtual_service=rule.virtual_service,
-        route=rule.route,
-        rules_generation=exchange.generation,
-        outcome=outcome,
-        error=error,
-        headers=pick_headers(request.headers if request else exchange.head.headers),
-    )
+def _promised_size(request: http.Request) -> int | None:
+    """What the Content-Length says; None without one, or where it makes no sense."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else None

@@ -6,13 +6,18 @@
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from mitmproxy import http
+from mitmproxy import ctx, http
 
 from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.proxy.bugs import BugCounter, guarded
-from mitm_mirror.proxy.exchange import Exchanges, StreamTap
-from mitm_mirror.proxy.flows import frame_http2_body, frame_http2_stream
+from mitm_mirror.proxy.exchange import Exchange, Exchanges, StreamTap
+from mitm_mirror.proxy.flows import (
+    frame_http2_body,
+    frame_http2_stream,
+    has_body_of_unknown_size,
+)
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.primary import primary_record
 from mitm_mirror.routing.decision import Forward
@@ -37,16 +42,24 @@ class MirrorTail:
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> None:
+        exchange = self._exchanges.get(flow)
+        forward = exchange.decision if exchange and isinstance(exchange.decision, Forward) else None
+        due = forward is not None and any(copy.outcome is None for copy in forward.mirrors)
+        if due and ctx.options.stream_large_bodies and has_body_of_unknown_size(flow.request):
+            # mitmproxy would begin to stream it half-way, and tell nobody: the copy needs its beginning.
+            flow.request.stream = True
         if not flow.request.stream:
             return
         if flow.request.is_http2 and flow.request.scheme == "http":
             frame_http2_stream(flow.request)
-        exchange = self._exchanges.get(flow)
-        if exchange is None or not isinstance(exchange.decision, Forward):
+        if exchange is None or forward is None:
             return
-        due = any(copy.outcome is None for copy in exchange.decision.mirrors)
-        keep = self._mirrors.body_limit_bytes if due else 0
-        exchange.request_body = flow.request.stream = StreamTap(flow.request.stream, keep)
+        feed = partial(self._feed, flow, exchange, forward) if due else None
+        exchange.request_body = flow.request.stream = StreamTap(flow.request.stream, feed)
+
+    @guarded
+    def _feed(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, data: bytes) -> None:
+        self._mirrors.feed(flow, exchange, forward, data)
 
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if flow.intercepted:
@@ -65,7 +78,9 @@ class MirrorTail:
         exchange = self._exchanges.get(flow)
         if exchange is None or flow.error or not isinstance(exchange.decision, Forward):
             return
-        if flow.response:
+        if exchange.uploads is not None:
+            self._mirrors.finish(exchange)
+        elif flow.response and not flow.request.stream:
             exchange.answered_by_addon = True
         else:
             self._mirrors.mirror(flow, exchange, exchange.decision)
@@ -74,7 +89,7 @@ class MirrorTail:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         exchange = self._exchanges.get(flow)
         if exchange is not None and flow.response is not None and flow.response.stream:
-            exchange.response_body = flow.response.stream = StreamTap(flow.response.stream, 0)
+            exchange.response_body = flow.response.stream = StreamTap(flow.response.stream)
 
     @guarded
     def response(self, flow: http.HTTPFlow) -> None:
@@ -87,7 +102,11 @@ class MirrorTail:
     def _log_primary(self, flow: http.HTTPFlow) -> None:
         exchange = self._exchanges.get(flow)
         # A websocket that breaks after its upgrade was answered has both hooks.
-        if exchange is not None and not exchange.logged:
+        if exchange is None:
+            return
+        if flow.error:
+            self._mirrors.abort(exchange)
+        if not exchange.logged:
             exchange.logged = True
             self._mirrors.saw_primary(flow, exchange)
             self._log_copy(lambda: primary_record(flow, exchange))

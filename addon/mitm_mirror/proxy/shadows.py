@@ -1,0 +1,67 @@
+"""One shadow on its way, and what the access log says of it."""
+
+import weakref
+from dataclasses import dataclass
+
+from mitmproxy import http
+
+from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.observe.ledger import OpenPair
+from mitm_mirror.observe.record import AccessRecord, pick_headers
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.proxy.exchange import Exchange
+from mitm_mirror.proxy.uploads import ShadowUpload
+from mitm_mirror.routing.decision import MirrorCopy
+from mitm_mirror.shadow.ending import Ending
+
+
+@dataclass(slots=True)
+class Shadow:
+    """One (matched request, mirror policy) pair from its opening to its end."""
+
+    pair: OpenPair
+    copy: MirrorCopy
+    exchange: Exchange
+    flow: "weakref.ref[http.HTTPFlow]"
+    """Weak: a shadow that waits must not keep a flow that the view has dropped."""
+    id: str
+    submitted: float
+    """UNIX seconds."""
+    request: OutgoingRequest | None = None
+    body_bytes: int | None = None
+    upload: ShadowUpload | None = None
+    """Where the body comes in pieces."""
+
+
+def shadow_record(
+    shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow] | None
+) -> AccessRecord:
+    """The record of a shadow that has ended; `ending` is None where it was never submitted."""
+    exchange, copy = shadow.exchange, shadow.copy
+    result = ending.result if ending else None
+    rule = exchange.decision.rule
+    request = shadow.request
+    target = copy.target
+    return AccessRecord(
+        copy="shadow",
+        id=shadow.id,
+        start_time=shadow.submitted,
+        client=exchange.head.client,
+        method=exchange.head.method,
+        target=request.target if request else exchange.head.target,
+        http_version="HTTP/1.1",
+        authority=copy.authority,
+        status=result.status if result else 0,
+        request_bytes=shadow.upload.size_bytes if shadow.upload else shadow.body_bytes,
+        response_bytes=result.response_bytes if result else None,
+        duration_ms=result.duration_ms if result else None,
+        waited_ms=ending.waited_ms if ending else None,
+        destination=copy.destination,
+        endpoint=target.endpoint.host_port if target else "",
+        virtual_service=rule.virtual_service,
+        route=rule.route,
+        rules_generation=exchange.generation,
+        outcome=outcome,
+        error=error,
+        headers=pick_headers(request.headers if request else exchange.head.headers),
+    )
