@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import ipaddress
+import math
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab import loopback
-from mitm_mirror.client.client import Client
+from mitm_mirror.client.client import AnswerHead, Client, UnwantedAnswerError
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.upload import Upload
@@ -43,25 +44,39 @@ class Exchanged:
     outcome: Outcome = Outcome.OK
     error: str = ""
     blameless: bool = False
-    status: int = 0
-    reason: bytes = b""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    body: bytes | Upload = b""
+    answer: AnswerHead | None = None
+    body: bytes = b""
+    wanted_bytes: float = math.inf
 
-    def head(self, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        self.status, self.reason, self.headers = status, reason, headers
+    @property
+    def status(self) -> int:
+        return 0 if self.answer is None else self.answer.status
+
+    def head(self, head: AnswerHead) -> None:
+        self.answer = head
+        self._look()
 
     def chunk(self, data: bytes) -> None:
         self.body += data
+        self._look()
+
+    def _look(self) -> None:
+        if len(self.body) >= self.wanted_bytes:
+            raise UnwantedAnswerError
 
 
 async def exchange(
-    client: Client, request: OutgoingRequest, body: bytes | Upload = b"", timeout_s: float | None = 20.0
+    client: Client,
+    request: OutgoingRequest,
+    body: bytes | Upload = b"",
+    timeout_s: float | None = 20.0,
+    *,
+    wanted_bytes: float = math.inf,
 ) -> Exchanged:
     """Send over a client that exists."""
-    exchanged = Exchanged()
+    exchanged = Exchanged(wanted_bytes=wanted_bytes)
     sent = await client.send(request, body, timeout_s, exchanged)
-    exchanged.outcome, exchanged.error, exchanged.blameless = sent
+    exchanged.outcome, exchanged.error, exchanged.blameless = sent[:3]
     return exchanged
 
 

@@ -535,6 +535,40 @@ def test_a_server_that_closed_an_idle_connection_gets_a_new_one(kit: Any) -> Non
     kit.run(test)
 
 
+@pytest.mark.parametrize("wanted_bytes", [0, 1], ids=["after its head", "after its first piece"])
+def test_a_sink_that_has_seen_enough_ends_the_exchange_and_its_connection(
+    kit: Any, wanted_bytes: int
+) -> None:
+    async def test() -> None:
+        async with kit.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab") as server:
+            client = Client(ClientSettings(), report=pytest.fail)
+            async with contextlib.aclosing(client):
+                result = await kit.exchange(client, kit.request(server.port), wanted_bytes=wanted_bytes)
+                assert (result.outcome, result.status) == (Outcome.OK, 200)
+                assert client.idle_connections == 0
+                await server.until(lambda: server.lost_connections == 1)
+
+    kit.run(test)
+
+
+def test_the_head_of_an_answer_is_handed_on_as_it_came(kit: Any) -> None:
+    answer = b"HTTP/1.0 299 Very Odd\r\nx-B: 2\r\nX-a: 1\r\nSet-Cookie: a\r\nset-cookie: b\r\nx-b:\r\n\r\n"
+
+    async def test() -> None:
+        async with kit.serve(close_after(answer)) as server:
+            result = await kit.send(kit.request(server.port))
+            fields = (
+                (b"x-B", b"2"),
+                (b"X-a", b"1"),
+                (b"Set-Cookie", b"a"),
+                (b"set-cookie", b"b"),
+                (b"x-b", b""),
+            )
+            assert result.answer == (299, b"Very Odd", b"HTTP/1.0", fields)
+
+    kit.run(test)
+
+
 def test_an_unreadable_ca_file_is_an_error_at_once() -> None:
     with pytest.raises(OSError, match="No such file"):
         Client(ClientSettings(ca_file="/nonexistent/ca.pem"))

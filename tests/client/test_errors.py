@@ -7,7 +7,7 @@ import h11
 import httpx
 import pytest
 
-from mitm_mirror.client.errors import TABLE, classify, is_blameless
+from mitm_mirror.client.errors import TABLE, FailureKind, classify, is_blameless
 from mitm_mirror.client.outgoing import BadAddressError, UnsendableRequestError
 from mitm_mirror.client.tls import TlsFilesError
 from mitm_mirror.outcome import Outcome
@@ -107,7 +107,7 @@ def chained(outer: Exception, inner: BaseException) -> Exception:
     ],
 )
 def test_what_a_connect_error_hides(inner: BaseException, outcome: Outcome, text: str) -> None:
-    assert classify(chained(httpx.ConnectError(SECRET), inner)) == (outcome, text)
+    assert classify(chained(httpx.ConnectError(SECRET), inner)) == (outcome, text, FailureKind.CONNECT)
 
 
 def test_running_out_of_time_in_a_handshake_is_a_timeout() -> None:
@@ -145,4 +145,5 @@ def test_what_the_server_is_not_to_blame_for(error: Exception, blameless: bool) 
 def test_a_descriptor_that_is_not_to_be_had_is_named_whatever_wanted_it() -> None:
     found = classify(OSError(errno.EMFILE, "Too many open files", SECRET))
 
-    assert found == (Outcome.CONNECT_ERROR, "no connection: Too many open files")
+    text = "no connection: Too many open files"
+    assert found == (Outcome.CONNECT_ERROR, text, FailureKind.CONNECT)

@@ -186,6 +186,8 @@ def test_to_dict_holds_every_field_under_its_name() -> None:
         "first_byte_ms": 2.0,
         "waited_ms": 0.0,
         "delay_ms": None,
+        "attempts": None,
+        "retries_exhausted": None,
         "destination": "outbound|8080|v2|httpbin.default.svc.cluster.local",
         "destination_host": "httpbin.default.svc.cluster.local",
         "destination_subset": "v2",

@@ -8,7 +8,6 @@ from mitmproxy.test import tflow
 from mitm_mirror.proxy.flows import apply_forward, apply_pass_through, copy_request, make_answer, read_head
 from mitm_mirror.proxy.tls_address import TlsAddress
 from mitm_mirror.routing.decision import (
-    Answer,
     Endpoint,
     Forward,
     HeaderOperations,
@@ -232,7 +231,7 @@ def test_answer_is_framed_as_its_status_and_method_demand(
 ) -> None:
     flow = make_flow(method=method)
 
-    response = make_answer(flow, Answer(RULE, status, ((b"X-A", b"1"),), b"nope", "direct_response"))
+    response = make_answer(flow, status, ((b"X-A", b"1"),), b"nope")
 
     assert (status, body, length) == (
         response.status_code,

@@ -372,8 +372,9 @@ NOT_ACTED_ON: dict[str, dict[str, str]] = {
     "VirtualService": {
         "tcp": "{hosts: [a], tcp: [{route: [{destination: {host: a}}]}]}",
         "tls": "{hosts: [a], tls: [{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]}",
-        "http.*.timeout": route(f"{ROUTE}, timeout: 5s"),
-        "http.*.retries": route(f"{ROUTE}, retries: {{}}"),
+        "http.*.retries.retryRemoteLocalities": route(
+            f"{ROUTE}, retries: {{attempts: 1, retryRemoteLocalities: true}}"
+        ),
         "http.*.mirrorPercent": route(f"{ROUTE}, mirror: {{host: b}}, mirrorPercent: 5"),
         **{
             f"http.*.headers.{side}.{name}.*": route(f"{ROUTE}, headers: {{{side}: {{{name}: {{x: '%A%'}}}}}}")

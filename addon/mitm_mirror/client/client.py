@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import httpcore
 import httpx
 
-from mitm_mirror.client.errors import classify, is_blameless
+from mitm_mirror.client.errors import FailureKind, classify, is_blameless
 from mitm_mirror.client.outgoing import build_request
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
@@ -23,11 +23,26 @@ from mitm_mirror.upstream_tls import UpstreamTls
 logger = logging.getLogger(__name__)
 
 
-class AnswerSink(Protocol):
-    """Who takes one answer, as it comes. What it raises ends the exchange."""
+class UnwantedAnswerError(Exception):
+    """The sink has seen enough: the connection is closed, and that is no failure."""
 
-    def head(self, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        """The final head: header lines in order, with case and duplicates."""
+
+class AnswerHead(NamedTuple):
+    """The head of an answer."""
+
+    status: int
+    reason: bytes
+    http_version: bytes
+    """`HTTP/1.1`, or `HTTP/1.0`."""
+    headers: tuple[tuple[bytes, bytes], ...]
+    """In order, with case and duplicates."""
+
+
+class AnswerSink(Protocol):
+    """Who takes one answer, as it comes. May raise UnwantedAnswerError, and nothing else."""
+
+    def head(self, head: AnswerHead) -> None:
+        """The final head."""
 
     def chunk(self, data: bytes) -> None:
         """A piece of the body as it came, before any content decoding."""
@@ -41,6 +56,8 @@ class Sent(NamedTuple):
     """Why, in one line, without any header or body content; empty for `ok`."""
     blameless: bool = False
     """Whether it failed without the server's doing, see `errors.is_blameless`."""
+    kind: FailureKind | None = None
+    """None for `ok`."""
 
 
 class _OpenedStream:
@@ -124,8 +141,7 @@ class Client:
                     body.when_complete(partial(_start_clock, timeout, timeout_s))
                 response = await transport.handle_async_request(outgoing)
                 try:
-                    reason = response.extensions.get("reason_phrase", b"")
-                    sink.head(response.status_code, reason, tuple(response.headers.raw))
+                    sink.head(_head(response))
                     async for data in response.aiter_raw():
                         sink.chunk(data)
                 finally:
@@ -134,6 +150,8 @@ class Client:
             transport = None
             if surplus is not None:
                 await self._close(surplus)
+        except UnwantedAnswerError:
+            return Sent(Outcome.OK)
         except Exception as error:  # noqa: BLE001  each one is classified, bugs are reported
             return self._explain(error)
         finally:
@@ -169,13 +187,24 @@ class Client:
     def _explain(self, error: Exception) -> Sent:
         known = classify(error)
         if known is not None:
-            return Sent(*known, is_blameless(error))
+            return Sent(known.outcome, known.text, is_blameless(error), known.kind)
         kind, place = type(error).__name__, _innermost_place(error)
         if (kind_and_place := f"{kind} at {place}") not in self._reported:
             self._reported.add(kind_and_place)
             # Without the message or a traceback: both may quote the request.
             self._report(f"A request ended with an unexpected {kind_and_place}; said once.")
-        return Sent(Outcome.PROTOCOL_ERROR, f"unexpected {kind} while sending", blameless=True)
+        text = f"unexpected {kind} while sending"
+        return Sent(Outcome.PROTOCOL_ERROR, text, blameless=True, kind=FailureKind.BUG)
+
+
+def _head(response: httpx.Response) -> AnswerHead:
+    extensions = response.extensions
+    return AnswerHead(
+        response.status_code,
+        extensions.get("reason_phrase", b""),
+        extensions.get("http_version", b"HTTP/1.1"),
+        tuple(response.headers.raw),
+    )
 
 
 def _start_clock(timeout: asyncio.Timeout, timeout_s: float | None) -> None:

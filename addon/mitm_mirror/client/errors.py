@@ -1,4 +1,4 @@
-"""From whatever goes wrong while sending to an Outcome and a text of our own: one table.
+"""From whatever goes wrong while sending to a Failure with a text of our own: one table.
 
 h11 quotes header values in its messages and OSErrors may quote paths, so no exception's message is
 ever passed on. The two exceptions are constants of their makers: OpenSSL's reasons and strerror.
@@ -9,6 +9,8 @@ import os
 import socket
 import ssl
 from collections.abc import Container, Iterable, Iterator
+from enum import Enum, auto
+from typing import NamedTuple
 
 import h11
 import httpx
@@ -21,50 +23,88 @@ _LATE = "no complete answer before the deadline"
 _BROKEN = "the connection broke before the answer was complete"
 _UNWRITABLE = "the request cannot be written as HTTP/1.1"
 
-TABLE: dict[type[BaseException], tuple[Outcome, str]] = {
-    TimeoutError: (Outcome.TIMEOUT, _LATE),
-    httpx.ConnectTimeout: (Outcome.TIMEOUT, _LATE),
-    httpx.ReadTimeout: (Outcome.TIMEOUT, _LATE),
-    httpx.WriteTimeout: (Outcome.TIMEOUT, _LATE),
-    httpx.PoolTimeout: (Outcome.TIMEOUT, _LATE),
-    httpx.TimeoutException: (Outcome.TIMEOUT, _LATE),
-    BadAddressError: (Outcome.CONNECT_ERROR, "the endpoint's address is not a host name"),
-    UnicodeError: (Outcome.CONNECT_ERROR, "the endpoint's name or SNI is not a host name"),
-    socket.gaierror: (Outcome.CONNECT_ERROR, "the name does not resolve"),
-    httpx.ConnectError: (Outcome.CONNECT_ERROR, "no connection"),
-    httpx.ProxyError: (Outcome.CONNECT_ERROR, "no connection"),
-    ssl.SSLError: (Outcome.TLS_ERROR, "the TLS handshake failed"),
-    TlsFilesError: (Outcome.TLS_ERROR, "the rule's certificate files cannot be used any more"),
-    httpx.ReadError: (Outcome.PROTOCOL_ERROR, _BROKEN),
-    httpx.WriteError: (Outcome.PROTOCOL_ERROR, _BROKEN),
-    httpx.CloseError: (Outcome.PROTOCOL_ERROR, _BROKEN),
-    httpx.NetworkError: (Outcome.PROTOCOL_ERROR, _BROKEN),
-    httpx.RemoteProtocolError: (Outcome.PROTOCOL_ERROR, "the answer is not HTTP/1.1, or ended early"),
-    httpx.LocalProtocolError: (Outcome.PROTOCOL_ERROR, _UNWRITABLE),
-    h11.LocalProtocolError: (Outcome.PROTOCOL_ERROR, _UNWRITABLE),
-    httpx.ProtocolError: (Outcome.PROTOCOL_ERROR, _BROKEN),
-    httpx.UnsupportedProtocol: (Outcome.PROTOCOL_ERROR, "the scheme is neither http nor https"),
-    httpx.TransportError: (Outcome.PROTOCOL_ERROR, _BROKEN),
-    OSError: (Outcome.PROTOCOL_ERROR, _BROKEN),
+
+class FailureKind(Enum):
+    """What a failure says about the request: whether it may have been done, and whose fault it is."""
+
+    CONNECT = auto()
+    """There was no connection, TLS included: the server has not seen the request."""
+    TIMEOUT = auto()
+    RESET = auto()
+    """The connection ended before the answer did."""
+    NOT_HTTP = auto()
+    """What came is no answer in HTTP/1.1."""
+    UNSENDABLE = auto()
+    """The request cannot be written as one HTTP/1.1 message; nothing was sent."""
+    BUG = auto()
+
+
+class Failure(NamedTuple):
+    """Why a request has no whole answer."""
+
+    outcome: Outcome
+    text: str
+    """In one line, without any header or body content."""
+    kind: FailureKind
+
+
+TABLE: dict[type[BaseException], Failure] = {
+    TimeoutError: Failure(Outcome.TIMEOUT, _LATE, FailureKind.TIMEOUT),
+    httpx.ConnectTimeout: Failure(Outcome.TIMEOUT, _LATE, FailureKind.CONNECT),
+    httpx.ReadTimeout: Failure(Outcome.TIMEOUT, _LATE, FailureKind.TIMEOUT),
+    httpx.WriteTimeout: Failure(Outcome.TIMEOUT, _LATE, FailureKind.TIMEOUT),
+    httpx.PoolTimeout: Failure(Outcome.TIMEOUT, _LATE, FailureKind.TIMEOUT),
+    httpx.TimeoutException: Failure(Outcome.TIMEOUT, _LATE, FailureKind.TIMEOUT),
+    BadAddressError: Failure(
+        Outcome.CONNECT_ERROR, "the endpoint's address is not a host name", FailureKind.CONNECT
+    ),
+    UnicodeError: Failure(
+        Outcome.CONNECT_ERROR, "the endpoint's name or SNI is not a host name", FailureKind.CONNECT
+    ),
+    socket.gaierror: Failure(Outcome.CONNECT_ERROR, "the name does not resolve", FailureKind.CONNECT),
+    httpx.ConnectError: Failure(Outcome.CONNECT_ERROR, "no connection", FailureKind.CONNECT),
+    httpx.ProxyError: Failure(Outcome.CONNECT_ERROR, "no connection", FailureKind.CONNECT),
+    ssl.SSLError: Failure(Outcome.TLS_ERROR, "the TLS handshake failed", FailureKind.RESET),
+    TlsFilesError: Failure(
+        Outcome.TLS_ERROR, "the rule's certificate files cannot be used any more", FailureKind.CONNECT
+    ),
+    httpx.ReadError: Failure(Outcome.PROTOCOL_ERROR, _BROKEN, FailureKind.RESET),
+    httpx.WriteError: Failure(Outcome.PROTOCOL_ERROR, _BROKEN, FailureKind.RESET),
+    httpx.CloseError: Failure(Outcome.PROTOCOL_ERROR, _BROKEN, FailureKind.RESET),
+    httpx.NetworkError: Failure(Outcome.PROTOCOL_ERROR, _BROKEN, FailureKind.RESET),
+    httpx.RemoteProtocolError: Failure(
+        Outcome.PROTOCOL_ERROR, "the answer is not HTTP/1.1, or ended early", FailureKind.NOT_HTTP
+    ),
+    httpx.LocalProtocolError: Failure(Outcome.PROTOCOL_ERROR, _UNWRITABLE, FailureKind.UNSENDABLE),
+    h11.LocalProtocolError: Failure(Outcome.PROTOCOL_ERROR, _UNWRITABLE, FailureKind.UNSENDABLE),
+    httpx.ProtocolError: Failure(Outcome.PROTOCOL_ERROR, _BROKEN, FailureKind.RESET),
+    httpx.UnsupportedProtocol: Failure(
+        Outcome.PROTOCOL_ERROR, "the scheme is neither http nor https", FailureKind.UNSENDABLE
+    ),
+    httpx.TransportError: Failure(Outcome.PROTOCOL_ERROR, _BROKEN, FailureKind.RESET),
+    OSError: Failure(Outcome.PROTOCOL_ERROR, _BROKEN, FailureKind.RESET),
 }
 """Looked up by the exception's class, then its bases in order."""
 
+_HUNG_UP = Failure(Outcome.TLS_ERROR, "the server hung up during the TLS handshake", FailureKind.CONNECT)
 _NO_ANSWER = "Server disconnected without sending a response."
 """httpcore's fixed message for the one case of RemoteProtocolError that needs its own text."""
 
 
-def classify(error: Exception) -> tuple[Outcome, str] | None:
-    """The outcome of an exception and a safe text; None where it is a bug and not the server's fault."""
+def classify(error: Exception) -> Failure | None:
+    """What an exception means, in a safe text; None where it is a bug and not the server's fault."""
     if isinstance(error, TlsFilesError):
         return TABLE[TlsFilesError]
     if isinstance(error, UnsendableRequestError):
-        return Outcome.PROTOCOL_ERROR, f"the request cannot be written as HTTP/1.1: {error}"
+        text = f"{_UNWRITABLE}: {error}"
+        return Failure(Outcome.PROTOCOL_ERROR, text, FailureKind.UNSENDABLE)
     if not isinstance(error, TimeoutError | httpx.TimeoutException):
         special = _classify_chain(error)
         if special is not None:
             return special
     if isinstance(error, httpx.RemoteProtocolError) and str(error) == _NO_ANSWER:
-        return Outcome.PROTOCOL_ERROR, "the server closed the connection without an answer"
+        text = "the server closed the connection without an answer"
+        return Failure(Outcome.PROTOCOL_ERROR, text, FailureKind.RESET)
     for base in type(error).__mro__:
         if base in TABLE:
             return TABLE[base]
@@ -100,28 +140,33 @@ def _errno_among(chain: Iterable[BaseException], numbers: Container[int]) -> int
     return None
 
 
-def _classify_chain(error: Exception) -> tuple[Outcome, str] | None:
+def _classify_chain(error: Exception) -> Failure | None:
     """What only the exceptions behind `error` tell: httpx wraps TLS, names and sockets into ConnectError."""
     chain = list(_chain(error))
     tls_errors = [link for link in chain if isinstance(link, ssl.SSLError)]
     for tls_error in tls_errors:
         # These two are how TLS asks for more bytes, and are in the context of all that follows.
         if not isinstance(tls_error, ssl.SSLWantReadError | ssl.SSLWantWriteError):
-            return Outcome.TLS_ERROR, _tls_text(tls_error)
+            # Once the handshake is over the server may have done the request.
+            connecting = isinstance(error, httpx.ConnectError)
+            kind = FailureKind.CONNECT if connecting else FailureKind.RESET
+            return Failure(Outcome.TLS_ERROR, _tls_text(tls_error), kind)
     if (number := _errno_among(chain, _NO_DESCRIPTORS)) is not None:
         # Whatever wanted it: a socket, or a module that a library imports only now.
-        return Outcome.CONNECT_ERROR, f"no connection: {os.strerror(number)}"
+        text = f"no connection: {os.strerror(number)}"
+        return Failure(Outcome.CONNECT_ERROR, text, FailureKind.CONNECT)
     if not isinstance(error, httpx.ConnectError):
         return None
     if tls_errors:
-        return Outcome.TLS_ERROR, "the server hung up during the TLS handshake"
+        return _HUNG_UP
     for link in chain:
         if isinstance(link, socket.gaierror):
             return TABLE[socket.gaierror]
     # The innermost is the system's own; anyio's "All connection attempts failed" has no errno.
     for link in reversed(chain):
         if isinstance(link, OSError) and link.errno is not None:
-            return Outcome.CONNECT_ERROR, f"no connection: {os.strerror(link.errno)}"
+            text = f"no connection: {os.strerror(link.errno)}"
+            return Failure(Outcome.CONNECT_ERROR, text, FailureKind.CONNECT)
     return None
 
 

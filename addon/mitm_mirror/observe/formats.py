@@ -86,6 +86,8 @@ def format_envoy(record: AccessRecord) -> str:
         details = f"{details[:-1]}|{failure}}}" if record.error else details
     elif record.first_byte_ms is not None or (record.copy == "shadow" and record.status):
         details = details.replace("_before_", "_after_")
+    if record.retries_exhausted:
+        flags = "URX" if flags == "-" else f"URX,{flags}"
     if record.delay_ms is not None:
         flags = _with_delay(flags)
     headers = record.headers

@@ -46,6 +46,8 @@ class PrimaryOutcome(StrEnum):
     """No connection to the destination, TLS included."""
     ERROR = "error"
     """The connection stood, but no whole answer came over it."""
+    TIMEOUT = "timeout"
+    """No answer within the route's `timeout`, or `perTryTimeout`: 504."""
     CLIENT_GONE = "client_gone"
     """The client hung up before it had its answer."""
 
@@ -124,6 +126,10 @@ class AccessRecord:
     delay_ms: float | None = None
     """How long a fault was to hold the primary; part of its `duration_ms`. None without, and on a shadow,
     which is sent after it."""
+    attempts: int | None = None
+    """How often a primary was sent whose route has a `timeout` or `retries`; None for all others."""
+    retries_exhausted: bool | None = None
+    """Whether the last of them was to be retried once more than `retries` allow; None as for `attempts`."""
     destination: str = ""
     """The cluster's name as Istio gives it: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
     endpoint: str = ""
@@ -191,6 +197,8 @@ class AccessRecord:
             "first_byte_ms": _milliseconds(self.first_byte_ms),
             "waited_ms": _milliseconds(self.waited_ms),
             "delay_ms": _milliseconds(self.delay_ms),
+            "attempts": self.attempts,
+            "retries_exhausted": self.retries_exhausted,
             "destination": _text(self.destination),
             "destination_host": _text(host),
             "destination_subset": _text(subset),

@@ -36,6 +36,7 @@ from mitm_mirror.proxy.pressure import PressureGauge
 from mitm_mirror.proxy.primary import upstream_failure
 from mitm_mirror.proxy.replay import remember_routing, request_state, restore_received
 from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
+from mitm_mirror.proxy.sending import PrimarySender
 from mitm_mirror.proxy.tail import MirrorTail
 from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
@@ -77,6 +78,7 @@ class MirrorAddon:
         self._log: LogWriter | None = None
         self._format = FORMATS["common"]
         self._tail = MirrorTail(self.bugs, self.exchanges, self.mirrors, self.log_copy)
+        self._sender: PrimarySender | None = None
         self._primary_tls = PrimaryTls()
         self._gauge: PressureGauge | None = None
         self._running = False
@@ -186,14 +188,17 @@ class MirrorAddon:
         exchange = self.exchanges.get(flow)
         if exchange is None or flow.response or flow.error or flow.request.stream:
             return
-        if isinstance(exchange.decision, Answer):
-            flow.response = make_answer(flow, exchange.decision)
+        answer = exchange.decision
+        if isinstance(answer, Answer):
+            flow.response = make_answer(flow, answer.status, answer.headers, answer.body)
 
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         exchange = self.exchanges.get(flow)
         if exchange is None or flow.response is None or not isinstance(exchange.decision, Forward):
             return
+        if exchange.sent is not None and exchange.sent.head is None:
+            return  # an answer of our own, which has them already
         self.attempts.answered(flow, flow.response.status_code)
         headers = flow.response.data.headers
         for operations in exchange.decision.response_headers:
@@ -230,6 +235,8 @@ class MirrorAddon:
     def client_disconnected(self, client: connection.Client) -> None:
         self.delays.release(client.id)
         self.attempts.release(client.id)
+        if self._sender is not None:
+            self._sender.release(client.id)
 
     def done(self) -> None:
         self._running = False  # a script that is reloaded brings this instance back
@@ -242,6 +249,9 @@ class MirrorAddon:
             snapshot = self.ledger.snapshot()
             logger.info("mirror: requests: %s", render_requests(snapshot))
             logger.info("%s", render_totals(snapshot))
+        sender, self._sender, self._tail.sender = self._sender, None, None
+        if sender is not None:
+            sender.close()
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -253,7 +263,9 @@ class MirrorAddon:
 
     def _start(self, settings: MirrorSettings) -> None:
         ctx.master.addons.add(self._tail)
-        self.mirrors.pool = ShadowPool(_pool_settings(settings), self.mirrors.on_end)
+        pool_settings = _pool_settings(settings)
+        self._sender = self._tail.sender = PrimarySender(pool_settings.client, self.attempts, is_own_address)
+        self.mirrors.pool = ShadowPool(pool_settings, self.mirrors.on_end)
         self.mirrors.pool.start()
         self.rules.start_watching(on_loaded=self._use_rules)
         self._use_rules()

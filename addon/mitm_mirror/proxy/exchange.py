@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from mitmproxy import http
 
+from mitm_mirror.proxy.retrying import SentPrimary
 from mitm_mirror.proxy.uploads import ShadowUpload
-from mitm_mirror.routing.decision import Answer, Forward
+from mitm_mirror.routing.decision import Answer, Forward, Target
 from mitm_mirror.routing.request import RequestHead
 
 Stream = Callable[[bytes], Iterable[bytes] | bytes] | bool
@@ -29,6 +30,12 @@ class Exchange:
     """Another addon (such as `map_local`) answered what was to be forwarded."""
     uploads: list[ShadowUpload] | None = None
     """The shadows that get a streamed body piece by piece; None until its first piece."""
+    attempts: int = 0
+    """How often the primary was sent by us; 0 where mitmproxy sent it."""
+    target: Target | None = None
+    """Where the last of them went."""
+    sent: SentPrimary | None = None
+    """How they ended; None before that, and where the client left."""
     logged: bool = False
 
 

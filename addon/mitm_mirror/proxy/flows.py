@@ -6,7 +6,7 @@ from mitmproxy.proxy import mode_specs
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.proxy.tls_address import TlsAddress
 from mitm_mirror.routing.authority import bracketed, server_name, written_port
-from mitm_mirror.routing.decision import Answer, Forward, MirrorCopy, Target
+from mitm_mirror.routing.decision import Forward, MirrorCopy, Target
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.request import HeaderFields, RequestHead
 from mitm_mirror.text import decode, encode
@@ -113,14 +113,14 @@ def apply_pass_through(flow: http.HTTPFlow) -> None:
         data.host = TlsAddress(data.host)
 
 
-def make_answer(flow: http.HTTPFlow, answer: Answer) -> http.Response:
-    """The response that the rules give themselves."""
-    response = http.Response.make(answer.status, answer.body, answer.headers)
-    if flow.request.method == "HEAD" or answer.status in _BODILESS_STATUSES:
+def make_answer(flow: http.HTTPFlow, status: int, headers: HeaderFields, body: bytes) -> http.Response:
+    """A response of the rules' own."""
+    response = http.Response.make(status, body, headers)
+    if flow.request.method == "HEAD" or status in _BODILESS_STATUSES:
         # mitmproxy writes what is there, and a client would read it as the next response. The
         # Content-Length that `make` computed stays for HEAD (RFC 9110 9.3.2), not for 204 (8.6).
         response.data.content = b""
-        if answer.status in _BODILESS_STATUSES:
+        if status in _BODILESS_STATUSES:
             del response.headers["content-length"]
     return response
 
@@ -133,25 +133,42 @@ def copy_request(
     A snapshot: later changes to the flow do not reach it. `body_bytes` is None where the body is still
     coming and nobody said how long it is.
     """
-    data = flow.request.data
-    endpoint = target.endpoint
-    fields = data.headers.fields
-    if flow.request.is_http2 or flow.request.is_http3:
-        fields = _framed(_join_cookies(fields), body_bytes)
-    fields = _with_host(fields, encode(copy.authority), insert=True)
+    fields = _with_host(_as_http1(flow.request, body_bytes), encode(copy.authority), insert=True)
     if copy.headers:
         fields = apply_operations(fields, copy.headers)
-    scheme = endpoint.scheme or flow.request.scheme
+    return _outgoing(flow.request, target, copy.sni, fields)
+
+
+def primary_request(flow: http.HTTPFlow, forward: Forward, target: Target, body: bytes) -> OutgoingRequest:
+    """The routed request itself for one of its destination's endpoints, as mitmproxy would send it."""
+    request = flow.request
+    fields = _as_http1(request, len(body))
+    if request.is_http2 or request.is_http3:
+        fields = _with_host(fields, request.data.authority, insert=True)
+    return _outgoing(request, target, forward.sni, fields)
+
+
+def _outgoing(request: http.Request, target: Target, sni: str, fields: HeaderFields) -> OutgoingRequest:
+    endpoint = target.endpoint
+    scheme = endpoint.scheme or request.scheme
     return OutgoingRequest(
         scheme=scheme,
         address=endpoint.address,
         port=endpoint.port,
-        sni=copy.sni if scheme == "https" else "",
-        method=data.method,
-        target=data.path,
+        sni=sni if scheme == "https" else "",
+        method=request.data.method,
+        target=request.data.path,
         headers=fields,
         tls=endpoint.tls,
     )
+
+
+def _as_http1(request: http.Request, body_bytes: int | None) -> HeaderFields:
+    """The header lines of a request as they are written to an HTTP/1 server."""
+    fields = request.data.headers.fields
+    if request.is_http2 or request.is_http3:
+        fields = _framed(_join_cookies(fields), body_bytes)
+    return fields
 
 
 def _authority(request: http.Request, fields: HeaderFields) -> str:

@@ -6,6 +6,7 @@ from mitmproxy import connection, http
 
 from mitm_mirror.observe.record import AccessRecord, PrimaryOutcome, format_address, pick_headers
 from mitm_mirror.proxy.exchange import Exchange, StreamTap
+from mitm_mirror.proxy.retrying import PrimaryEnd
 from mitm_mirror.routing.decision import Answer, Forward
 from mitm_mirror.routing.endpoint_state import LocalFailure
 
@@ -20,6 +21,19 @@ _PLAIN_ERRORS = (
 )
 _PLAIN_ENDINGS = ("isconnected.", "closed connection", "body_size_limit.")
 """mitmproxy's errors that are about connections and never quote what came over them."""
+
+_SENT_OUTCOMES = {
+    PrimaryEnd.ANSWERED: PrimaryOutcome.OK,
+    PrimaryEnd.CONNECT_FAILURE: PrimaryOutcome.CONNECT_ERROR,
+    PrimaryEnd.RESET: PrimaryOutcome.ERROR,
+    PrimaryEnd.NOT_HTTP: PrimaryOutcome.ERROR,
+    PrimaryEnd.TIMEOUT: PrimaryOutcome.TIMEOUT,
+    PrimaryEnd.NO_ENDPOINT: PrimaryOutcome.NO_ENDPOINT,
+    PrimaryEnd.OVERFLOW: PrimaryOutcome.OVERFLOW,
+    PrimaryEnd.CUT_SHORT: PrimaryOutcome.ERROR,
+    PrimaryEnd.TOO_LARGE: PrimaryOutcome.ERROR,
+    PrimaryEnd.EVENT_STREAM: PrimaryOutcome.ERROR,
+}
 
 
 def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
@@ -45,19 +59,27 @@ def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
         request_bytes=_body_size(request, exchange.request_body),
         response_bytes=_body_size(response, exchange.response_body) if response else None,
         duration_ms=(ended - started) * 1000 if ended else None,
-        first_byte_ms=_first_byte_ms(flow),
+        first_byte_ms=_first_byte_ms(flow, exchange),
         delay_ms=decision.delay_s * 1000 or None,
         destination=forward.target.cluster if forward else _answered_for(decision),
-        endpoint=forward.target.endpoint.host_port if forward and not exchange.answered_by_addon else "",
+        endpoint=_endpoint(forward, exchange),
+        attempts=exchange.attempts or None,
+        retries_exhausted=None if exchange.sent is None else exchange.sent.exhausted,
         proxy_address=format_address(client.sockname[0], client.sockname[1]),
         server_name=client.sni or "",
         virtual_service=decision.rule.virtual_service,
         route=decision.rule.route,
         rules_generation=exchange.generation,
         outcome=_outcome(flow, exchange),
-        error=error_text(error.msg) if error else "",
+        error=error_text(error.msg) if error else exchange.sent.error if exchange.sent else "",
         headers=pick_headers(exchange.head.headers),
     )
+
+
+def _endpoint(forward: Forward | None, exchange: Exchange) -> str:
+    if forward is None or exchange.answered_by_addon:
+        return ""
+    return (exchange.target or forward.target).endpoint.host_port
 
 
 def _answered_for(decision: Forward | Answer) -> str:
@@ -72,6 +94,8 @@ def error_text(message: str) -> str:
 
 
 def _outcome(flow: http.HTTPFlow, exchange: Exchange) -> PrimaryOutcome:
+    if flow.error is None and exchange.sent is not None:
+        return _SENT_OUTCOMES[exchange.sent.end]
     if flow.error is None:
         if isinstance(exchange.decision, Answer):
             return PrimaryOutcome(exchange.decision.reason)
@@ -103,10 +127,12 @@ def _was_connected(flow: http.HTTPFlow) -> bool:
     return flow.server_conn.timestamp_tcp_setup is not None
 
 
-def _first_byte_ms(flow: http.HTTPFlow) -> float | None:
+def _first_byte_ms(flow: http.HTTPFlow, exchange: Exchange) -> float | None:
     sent = flow.request.timestamp_end
     if flow.response is None or sent is None:
         return None
+    if exchange.sent is not None and not exchange.sent.head_at:
+        return None  # the answer is ours
     return max(0.0, flow.response.timestamp_start - sent) * 1000
 
 

@@ -20,6 +20,7 @@ from mitm_mirror.proxy.flows import (
 )
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.primary import primary_record
+from mitm_mirror.proxy.sending import PrimarySender
 from mitm_mirror.routing.decision import Forward
 
 
@@ -39,6 +40,8 @@ class MirrorTail:
         self._exchanges = exchanges
         self._mirrors = mirrors
         self._log_copy = log_copy
+        self.sender: PrimarySender | None = None
+        """None before the first configuration and after the end."""
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -63,14 +66,30 @@ class MirrorTail:
 
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if flow.intercepted:
-            return self._copy_when_resumed(flow)
+            return self._go_on_when_resumed(flow)
         self._copy(flow)
-        return None
+        return self._send(flow)
 
-    async def _copy_when_resumed(self, flow: http.HTTPFlow) -> None:
+    async def _go_on_when_resumed(self, flow: http.HTTPFlow) -> None:
         # A person holds it, and may change or kill it yet; the primary waits just as long.
         await flow.wait_for_resume()
         self._copy(flow)
+        pending = self._send(flow)
+        if pending is not None:
+            await pending
+
+    @guarded
+    def _send(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        """What sends the primary, where mitmproxy is not to. Its shadows are on their way by now."""
+        exchange = self._exchanges.get(flow)
+        if exchange is None or flow.error or flow.response or not isinstance(exchange.decision, Forward):
+            return None
+        if self.sender is None or exchange.decision.sending is None:
+            return None
+        sending = self.sender.takes(flow, exchange.decision)
+        if sending is None:
+            return None
+        return self.sender.send(flow, exchange, exchange.decision, sending)
 
     @guarded
     def _copy(self, flow: http.HTTPFlow) -> None:
@@ -88,7 +107,10 @@ class MirrorTail:
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         exchange = self._exchanges.get(flow)
-        if exchange is not None and flow.response is not None and flow.response.stream:
+        if exchange is not None and exchange.sent is not None and flow.response is not None:
+            # mitmproxy has put the time of now there, as for any answer that it did not read itself.
+            flow.response.timestamp_start = exchange.sent.head_at or flow.response.timestamp_start
+        elif exchange is not None and flow.response is not None and flow.response.stream:
             exchange.response_body = flow.response.stream = StreamTap(flow.response.stream)
 
     @guarded

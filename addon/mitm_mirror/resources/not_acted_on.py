@@ -98,8 +98,10 @@ ROWS: Mapping[str, tuple[_Row, ...]] = {
     "VirtualService": (
         _Row("tcp", "TCP routes are not acted on"),
         _Row("tls", "TLS routes are not acted on"),
-        _Row("http.*.timeout", f"{_LATER}: requests have no timeout"),
-        _Row("http.*.retries", f"{_LATER}: requests are not retried"),
+        _Row(
+            "http.*.retries.retryRemoteLocalities",
+            "not acted on: endpoints have no locality here, a retry goes to any of them",
+        ),
         _Row("http.*.mirrorPercent", "deprecated, use mirrorPercentage"),
         *_HEADER_ROWS,
     ),

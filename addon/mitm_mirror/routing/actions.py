@@ -14,6 +14,7 @@ from mitm_mirror.routing.mirror import Mirrors
 from mitm_mirror.routing.port_targets import Balance
 from mitm_mirror.routing.redirect import Redirect
 from mitm_mirror.routing.rewrite import PathRewrite
+from mitm_mirror.routing.sending import RouteSending
 from mitm_mirror.routing.view import RequestView
 from mitm_mirror.routing.weights import Weighted
 
@@ -53,6 +54,7 @@ class ForwardAction:
     mirrors: Mirrors | None
     fault: Fault | None = None
     cors: Cors | None = None
+    sending: RouteSending | None = None
 
     def decide(
         self,
@@ -111,6 +113,9 @@ class ForwardAction:
             response_headers=response_headers if on_response is None else (*response_headers, on_response),
             mirrors=() if self.mirrors is None else self.mirrors.copies(view, authority, draw),
             delay_s=delay_s,
+            sending=None
+            if self.sending is None
+            else self.sending.sending(chosen.destination, view, draw, balance),
         )
 
 

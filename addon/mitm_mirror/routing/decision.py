@@ -1,6 +1,7 @@
 """What routing says about one request. Values only."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mitm_mirror.outcome import Outcome
@@ -8,6 +9,7 @@ from mitm_mirror.routing.authority import DEFAULT_PORTS, bracketed, server_name,
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.routing.request import HeaderFields, RequestHead
+from mitm_mirror.routing.retry import RetryPolicy
 from mitm_mirror.upstream_tls import UpstreamTls
 
 Lookup = Literal["", "original_dst", "host"]
@@ -141,7 +143,7 @@ class MirrorCopy:
     headers: HeaderOperations
     """On the shadow only, after everything else (`mitm-mirror/set-headers`, `remove-headers`)."""
     timeout_s: float | None
-    """`mitm-mirror/timeout`, or None for `mirror_timeout`."""
+    """`mitm-mirror/timeout`, else the route's `timeout`; None for `mirror_timeout`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Sending:
+    """How a primary is sent whose route has a `timeout` or `retries`."""
+
+    timeout_s: float | None
+    """For the whole answer, all attempts and pauses included; None waits for ever."""
+    retry: RetryPolicy | None
+    choose_again: Callable[[Sequence[Target]], Target | None] = field(compare=False)
+    """The endpoint of a retry, from those of the attempts before, in order; None where none is left."""
+
+
+@dataclass(frozen=True, slots=True)
 class Forward:
     """The request goes to `target`, changed as said, and maybe to mirrors."""
 
@@ -182,6 +195,8 @@ class Forward:
     mirrors: tuple[MirrorCopy, ...]
     delay_s: float = 0.0
     """How long a fault holds the request before it, and then its shadows, are sent."""
+    sending: Sending | None = None
+    """None where the proxy's own way of sending is all that the route asks for."""
 
 
 Decision = PassThrough | Answer | Forward

@@ -9,6 +9,7 @@ from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.fault import Fault
 from mitm_mirror.routing.matchers import is_presence, match_kind
 from mitm_mirror.routing.redirect import Redirect
+from mitm_mirror.routing.sending import RouteSending
 
 
 def describe_action(action: Action) -> list[str]:
@@ -31,6 +32,8 @@ def describe_action(action: Action) -> list[str]:
             lines += describe_fault(action.fault)
         if action.cors is not None:
             lines.append("answers CORS preflights")
+        if action.sending is not None:
+            lines += [f"{label} {text}" for label, text in describe_sending(action.sending)]
     return lines
 
 
@@ -43,6 +46,23 @@ def describe_fault(fault: Fault) -> list[str]:
         grpc = "" if fault.abort.grpc_status is None else f", gRPC status {fault.abort.grpc_status}"
         lines.append(f"abort {fault.abort.millionths / 10_000:g}% with {fault.abort.status}{grpc}")
     return lines
+
+
+def describe_sending(sending: RouteSending) -> list[tuple[str, str]]:
+    """(`timeout` or `retries`, in words) of a route that has either."""
+    lines = [] if sending.timeout_s is None else [("timeout", f"{sending.timeout_s:g} s")]
+    retry = sending.retry
+    if retry is None:
+        return [*lines, ("retries", "none")]
+    parts = [
+        f"up to {retry.attempts} on {', '.join(sorted(retry.conditions | set(map(str, retry.statuses))))}"
+    ]
+    if retry.per_try_timeout_s is not None:
+        parts.append(f"{retry.per_try_timeout_s:g} s for each attempt's head")
+    parts.append(f"pauses from {retry.backoff_s * 1000:g} ms")
+    if retry.ignore_previous_hosts is False:
+        parts.append("same endpoint allowed")
+    return [*lines, ("retries", "; ".join(parts))]
 
 
 def _describe_redirect(redirect: Redirect) -> str:

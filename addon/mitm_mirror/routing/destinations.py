@@ -63,6 +63,11 @@ class ResolvedDestination:
         target = found.targets.items[0] if found.is_settled else balance.choose(found, key, draw)
         return target, operations
 
+    def is_sticky(self, client_port: int) -> bool:
+        """Whether `consistentHash` chooses its endpoints."""
+        found = self.by_port.get(client_port if self.port is None else self.port)
+        return found is not None and found.sticky is not None
+
     def cluster(self, client_port: int) -> str:
         """The name that Istio gives it: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
         port = client_port if self.port is None else self.port

@@ -10,7 +10,7 @@ from dataclasses import replace
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.actions import ForwardAction, RouteDestination
 from mitm_mirror.routing.decision import Answer, Forward, RuleRef
-from mitm_mirror.routing.describe import describe_fault
+from mitm_mirror.routing.describe import describe_fault, describe_sending
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.explanation import (
     Alternative,
@@ -64,6 +64,7 @@ def explain(table: RouteTable, head: RequestHead, balance: Balance = BY_WEIGHT) 
         items, weights = action.destinations.items, action.destinations.weights
         return replace(
             explained,
+            sending=() if action.sending is None else tuple(describe_sending(action.sending)),
             faults=() if action.fault is None else tuple(describe_fault(action.fault)),
             alternatives=tuple(
                 _alternative(action, chosen, 100 * weight / sum(weights), view, route.rule, match, balance)

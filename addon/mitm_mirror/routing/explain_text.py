@@ -66,8 +66,9 @@ def _effect(explanation: Explanation) -> list[str]:
     if explanation.answer is not None:
         return _answer(explanation.answer)
     if explanation.alternatives:
-        faults = [f"fault: {line}" for line in explanation.faults]
-        return [*faults, *_alternatives(explanation.alternatives, explanation.head)]
+        before = [f"fault: {line}" for line in explanation.faults]
+        before += [f"{label}: {text}" for label, text in explanation.sending]
+        return [*before, *_alternatives(explanation.alternatives, explanation.head)]
     if not explanation.ports:
         return ["None of its routes can ever match: the request passes through."]
     ports = ", ".join(map(str, explanation.ports))

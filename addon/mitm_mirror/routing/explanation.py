@@ -112,6 +112,8 @@ class Explanation:
     route: DecidingRoute | None = None
     faults: tuple[str, ...] = ()
     """What the route's `fault` may do before anything below happens, with its shares."""
+    sending: tuple[tuple[str, str], ...] = ()
+    """(`timeout` or `retries`, in words) where the route has either."""
     alternatives: tuple[Alternative, ...] = ()
     """In the order of the rule, for a request that no fault hits; empty where the rules answer themselves."""
     answer: Answer | None = None

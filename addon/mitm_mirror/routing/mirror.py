@@ -48,14 +48,20 @@ class MirrorPolicy:
 class Mirrors:
     """All mirrors of one route. At least one policy."""
 
-    __slots__ = ("_drawn", "_headers", "_host_suffix", "annotations", "policies")
+    __slots__ = ("_drawn", "_headers", "_host_suffix", "_timeout_s", "annotations", "policies")
 
     def __init__(
-        self, policies: tuple[MirrorPolicy, ...], annotations: MirrorAnnotations, host_suffix: str
+        self,
+        policies: tuple[MirrorPolicy, ...],
+        annotations: MirrorAnnotations,
+        host_suffix: str,
+        timeout_s: float | None = None,
     ) -> None:
+        """`timeout_s` is the route's, which holds where no annotation says otherwise."""
         self.policies = policies
         self.annotations = annotations
         self._host_suffix = host_suffix
+        self._timeout_s = timeout_s if annotations.timeout_s is None else annotations.timeout_s
         self._headers: HeaderOperations = shadow_operations(
             annotations.set_headers, annotations.remove_headers
         )
@@ -95,7 +101,7 @@ class Mirrors:
                     authority=shadow_authority,
                     sni=sni if target is None else target.endpoint.server_name(sni),
                     headers=self._headers,
-                    timeout_s=self.annotations.timeout_s,
+                    timeout_s=self._timeout_s,
                 )
             )
         return tuple(copies)

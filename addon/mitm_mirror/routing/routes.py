@@ -36,6 +36,7 @@ from mitm_mirror.routing.matchers import (
 from mitm_mirror.routing.mirror import MirrorPolicy, Mirrors, percentage_millionths, route_millionths
 from mitm_mirror.routing.redirect import compile_redirect
 from mitm_mirror.routing.rewrite import compile_rewrite
+from mitm_mirror.routing.sending import compile_sending
 from mitm_mirror.routing.source_match import find_unmet
 from mitm_mirror.routing.table import IdleRoute, Route
 from mitm_mirror.routing.vantage import Vantage
@@ -165,6 +166,7 @@ class RouteCompiler:
             mirrors=self._compile_mirrors(source, destinations),
             fault=compile_fault(spec.fault),
             cors=cors,
+            sending=compile_sending(spec),
         )
 
     def _compile_destinations(self, source: RouteSource) -> Weighted[RouteDestination] | None:
@@ -235,7 +237,8 @@ class RouteCompiler:
             policies.append(MirrorPolicy(resolved, millionths))
         if not policies:
             return None
-        return Mirrors(tuple(policies), self._annotations_of(source), self.host_suffix)
+        annotations = self._annotations_of(source)
+        return Mirrors(tuple(policies), annotations, self.host_suffix, spec.timeout or None)
 
     def _annotations_of(self, source: RouteSource) -> MirrorAnnotations:
         """A delegate's own go before those of the VirtualService that delegates to it."""

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from mitm_mirror.client.client import Client
+from mitm_mirror.client.client import AnswerHead, Client
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.upload import Upload
@@ -20,8 +20,8 @@ class _Discarded:
         self.status = 0
         self.size = 0
 
-    def head(self, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:  # noqa: ARG002 - the protocol's
-        self.status = status
+    def head(self, head: AnswerHead) -> None:
+        self.status = head.status
 
     def chunk(self, data: bytes) -> None:
         self.size += len(data)
