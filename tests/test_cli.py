@@ -121,7 +121,9 @@ def test_export_prints_a_bootstrap_and_names_what_envoy_cannot_do(
     file = tmp_path / "a.yaml"
     file.write_text(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
-        "spec: {hosts: [x], http: [{directResponse: {status: 200}, timeout: 5s}]}\n"
+        "spec: {hosts: [x], http: [{directResponse: {status: 200}}]}\n---\n"
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\n"
+        "spec: {host: x, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}\n"
     )
 
     status = cli.main(["export", "envoy", str(file), "--port", "15001"])
@@ -130,7 +132,8 @@ def test_export_prints_a_bootstrap_and_names_what_envoy_cannot_do(
     (listener,) = yaml.safe_load(out)["static_resources"]["listeners"]
     assert status == 0
     assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 15001}
-    assert err.splitlines()[-1] == f"mitm-mirror export: {file}:4: default/a http[0]: timeout is not exported"
+    message = "ISTIO_MUTUAL needs a mesh's certificates: exported as if there were no tls"
+    assert err.splitlines()[-1] == f"mitm-mirror export: {file}:9: default/r: tls.mode: {message}"
 
 
 def test_export_of_rules_with_errors_prints_them_and_nothing_else(

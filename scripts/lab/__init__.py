@@ -4,6 +4,8 @@
 `mitmdump`   mitmdump with the addon
 `httpbin`    httpbin under gunicorn
 `envoy`      Envoy, where its wheel is installed
+`live_envoy` Envoy with routes that change while it runs
+`control`    a script for mitmdump that changes its rules while it runs
 `parity`     the same requests through Envoy and through mitmdump
 `backend`    a server that records the exact bytes of every request
 `client`     a client that sends exact bytes

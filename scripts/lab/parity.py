@@ -1,13 +1,18 @@
 """The same raw requests through Envoy and through the addon, and what came of them, in one form."""
 
+import contextlib
 import signal
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from lab import control
 from lab.backend import Backend
-from lab.client import RawConnection
+from lab.client import RawConnection, send_raw
 from lab.envoy import Envoy
 from lab.mitmdump import Mitmdump
+from lab.process import START_TIMEOUT_S
 from lab.wire import Message
 
 PROXIES = ("envoy", "addon")
@@ -87,25 +92,27 @@ def _lines(message: Message, ignored: frozenset[bytes] | set[bytes]) -> Lines:
     return tuple(field for field in lower if field[0] not in ignored)
 
 
-@dataclass(frozen=True, slots=True)
 class Scene:
-    """Both proxies with the same rules, before the same backends."""
+    """Both proxies with the same rules, before the same backends. mitmdump has `lab.control` loaded."""
 
-    backends: Mapping[str, Backend]
-    envoy: Envoy
-    mitmdump: Mitmdump
+    def __init__(self, backends: Mapping[str, Backend], envoy: Envoy, mitmdump: Mitmdump) -> None:
+        self.backends = backends
+        self.envoy = envoy
+        self.mitmdump = mitmdump
+        self._sent = 0
 
     def observe(self, requests: Sequence[Request]) -> list[dict[str, Seen]]:
-        """What came of each request, by proxy. Ends mitmdump, which waits for its shadows."""
-        answers = {
-            "envoy": list(_send(self.envoy.port, requests, 0)),
-            "addon": list(_send(self.mitmdump.port, requests, len(requests))),
-        }
+        """What came of each request, by proxy, once all shadows have ended."""
+        first = {proxy: self._sent + number * len(requests) for number, proxy in enumerate(PROXIES)}
+        self._sent += len(PROXIES) * len(requests)
+        for backend in self.backends.values():
+            backend.clear()
+        ports = {"envoy": self.envoy.port, "addon": self.mitmdump.port}
+        answers = {proxy: list(_send(ports[proxy], requests, first[proxy])) for proxy in PROXIES}
         self.envoy.wait_until_idle()
-        status = self.mitmdump.stop(signal.SIGINT)
-        errors = [error for backend in self.backends.values() for error in backend.errors]
-        if status or errors or self.mitmdump.totals()["pending"]:
-            raise RuntimeError(f"mitmdump ended with {status}; backends saw {errors}\n{self.mitmdump.output}")
+        self._wait_for_shadows()
+        if errors := [error for backend in self.backends.values() for error in backend.errors]:
+            raise RuntimeError(f"backends saw {errors}\n{self.mitmdump.output}")
         received: dict[int, list[tuple[str, Message]]] = {}
         for label, backend in sorted(self.backends.items()):
             for message in backend.requests:
@@ -115,21 +122,45 @@ class Scene:
             messages.sort(key=lambda item: (item[0], item[1].values(b"host")))
         return [
             {
-                proxy: Seen(answers[proxy][number], tuple(received.get(number + first * len(requests), ())))
-                for first, proxy in enumerate(PROXIES)
+                proxy: Seen(answers[proxy][number], tuple(received.get(first[proxy] + number, ())))
+                for proxy in PROXIES
             }
             for number in range(len(requests))
         ]
 
+    def serve_rules(self, path: Path) -> None:
+        """Has mitmdump serve a rule file from now on. RuntimeError has the reason where it refuses."""
+        answer = self._control(b"PUT", b"/rules", str(path).encode())
+        if answer.status != 200:
+            raise RuntimeError(answer.body.decode())
+
+    def end(self) -> None:
+        """Ends mitmdump. RuntimeError where it did not end well."""
+        status = self.mitmdump.stop(signal.SIGINT)
+        if status or self.mitmdump.totals()["pending"]:
+            raise RuntimeError(f"mitmdump ended with {status}\n{self.mitmdump.output}")
+
+    def _wait_for_shadows(self) -> None:
+        # Each was counted before its primary was asked. Polls, as nobody tells when the last one ends.
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while pending := int(self._control(b"GET", b"/pending").body):
+            if time.monotonic() >= deadline:
+                raise RuntimeError(f"{pending} shadows are still under way\n{self.mitmdump.output}")
+            time.sleep(0.002)
+
+    def _control(self, method: bytes, path: bytes, body: bytes = b"") -> Message:
+        lines = (b"%s %s HTTP/1.1" % (method, path), b"Host: %s" % control.HOST.encode())
+        head = b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"Connection: close", b"", b""])
+        return send_raw(self.mitmdump.port, head + body)
+
 
 def _send(port: int, requests: Iterable[Request], first: int) -> Iterable[Message]:
-    connection: RawConnection | None = None
-    for key, request in enumerate(requests, first):
-        connection = connection or RawConnection(port)
-        answer = request.through(connection, key)
-        if not answer.keeps_alive:
-            connection.close()
-            connection = None
-        yield answer
-    if connection is not None:
-        connection.close()
+    with contextlib.ExitStack() as open_connection:
+        connection: RawConnection | None = None
+        for key, request in enumerate(requests, first):
+            connection = connection or open_connection.enter_context(RawConnection(port))
+            answer = request.through(connection, key)
+            if not answer.keeps_alive:
+                open_connection.close()
+                connection = None
+            yield answer

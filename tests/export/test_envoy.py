@@ -1,6 +1,7 @@
 """The export's shape, without Envoy: what tests/parity runs must be what was meant."""
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import yaml
@@ -147,29 +148,97 @@ def test_percentage_is_parts_per_million_cut_off() -> None:
     assert found["runtime_fraction"]["default_value"] == {"numerator": 5699, "denominator": "MILLION"}
 
 
+FAULT = "envoy.filters.http.fault"
+CORS = "envoy.filters.http.cors"
+
+
+def first_route(found: Export) -> Any:
+    return virtual_hosts(found)[0]["routes"][0]
+
+
 @pytest.mark.parametrize(
-    ("field", "name"),
+    ("written", "expected"),
     [
-        ("timeout: 5s", "timeout"),
-        ("retries: {attempts: 1}", "retries"),
-        ("fault: {abort: {httpStatus: 500, percentage: {value: 1}}}", "fault"),
-        ("corsPolicy: {allowMethods: [GET]}", "corsPolicy"),
+        pytest.param(
+            "{delay: {fixedDelay: 1500ms, percentage: {value: 0.57}}}",
+            {"delay": {"fixed_delay": "1.5s", "percentage": {"numerator": 5699, "denominator": "MILLION"}}},
+            id="delay",
+        ),
+        pytest.param(
+            "{delay: {fixedDelay: 5s, percent: 50}}",
+            {"delay": {"fixed_delay": "5s", "percentage": {"numerator": 50, "denominator": "HUNDRED"}}},
+            id="delay with the deprecated percent",
+        ),
+        pytest.param(
+            "{abort: {grpcStatus: UNAVAILABLE, percentage: {value: 100}}}",
+            {"abort": {"grpc_status": 14, "percentage": {"numerator": 1_000_000, "denominator": "MILLION"}}},
+            id="gRPC abort",
+        ),
+        pytest.param("{abort: {httpStatus: 418}}", {"abort": {"http_status": 418}}, id="without percentage"),
     ],
 )
-def test_fields_that_are_not_translated_are_named(field: str, name: str) -> None:
-    (warning,) = export(f"{PLAIN}\n    {field}").warnings
+def test_fault(written: str, expected: Any) -> None:
+    config = first_route(export(f"{PLAIN}\n    fault: {written}"))["typed_per_filter_config"][FAULT]
 
-    assert warning.endswith(f"default/web http[0]: {name} is not exported")
+    assert {name: value for name, value in config.items() if name != "@type"} == expected
 
 
-def test_traffic_policy_is_named() -> None:
-    rule = "kind: DestinationRule\napiVersion: networking.istio.io/v1\nmetadata: {name: r}\n"
-    loaded = load_text(rule + "spec: {host: a, trafficPolicy: {tls: {mode: DISABLE}}}", "rules.yaml")
-    table, _ = compile_table(loaded.resources)
+def test_cors_policy() -> None:
+    written = "{allowOrigins: [{exact: a}, {regex: b.*}], allowMethods: [GET, PUT], maxAge: 1h}"
+    config = first_route(export(f"{PLAIN}\n    corsPolicy: {written}"))["typed_per_filter_config"][CORS]
 
-    found = export_envoy(table, loaded.resources, port=8080)
+    assert config["allow_origin_string_match"] == [{"exact": "a"}, {"safe_regex": {"regex": "b.*"}}]
+    assert config["allow_methods"] == "GET,PUT"
+    assert config["max_age"] == "3600"
+    assert config["forward_not_matching_preflights"] is True
+    assert "allow_credentials" not in config
 
-    assert found.warnings == ("rules.yaml:4: default/r: tls of a trafficPolicy is not exported",)
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        pytest.param("", {"num_retries": 2, "retry_host_predicate": ANY}, id="Istio's default"),
+        pytest.param("retries: {attempts: 0}", None, id="no retries"),
+        pytest.param(
+            "retries: {attempts: 3, perTryTimeout: 2s, backoff: 25ms}",
+            {
+                "num_retries": 3,
+                "per_try_timeout": "2s",
+                "retry_back_off": {"base_interval": "0.025s"},
+                "retry_host_predicate": ANY,
+            },
+            id="times",
+        ),
+        pytest.param(
+            "retries: {attempts: 1, retryOn: '503, reset', retryIgnorePreviousHosts: false}",
+            {
+                "num_retries": 1,
+                "retry_on": "reset,retriable-status-codes",
+                "retriable_status_codes": [503],
+            },
+            id="statuses among the conditions, and the same host again",
+        ),
+    ],
+)
+def test_retries(written: str, expected: Any) -> None:
+    found = first_route(export(f"{PLAIN}\n    {written}"))["route"].get("retry_policy")
+
+    usual = {
+        "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+        "host_selection_retry_max_attempts": 5,
+    }
+    assert found == (None if expected is None else {**usual, **expected})
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [pytest.param("", "0s", id="none by default"), pytest.param("timeout: 2500ms", "2.5s", id="given")],
+)
+def test_timeout(written: str, expected: str) -> None:
+    route = first_route(export(f"{PLAIN}\n    {written}"))["route"]
+
+    assert route["timeout"] == expected
+    assert route["max_stream_duration"] == {"grpc_timeout_header_max": expected}
 
 
 def test_large_direct_responses_are_allowed_for() -> None:
@@ -226,73 +295,3 @@ spec:
 
     statuses = [route["direct_response"]["status"] for route in virtual_hosts(found)[0]["routes"]]
     assert statuses == [201, 404, 202]
-
-
-POLICY = """
----
-kind: DestinationRule
-apiVersion: networking.istio.io/v1
-metadata: {name: httpbin}
-spec: {host: httpbin, trafficPolicy: {%s}}
-"""
-
-
-@pytest.mark.parametrize(
-    ("policy", "expected"),
-    [
-        pytest.param("tls: {}", {"lb_policy": "LEAST_REQUEST"}, id="Istio's default"),
-        pytest.param("loadBalancer: {simple: ROUND_ROBIN}", {"lb_policy": "ROUND_ROBIN"}, id="ROUND_ROBIN"),
-        pytest.param("loadBalancer: {simple: RANDOM}", {"lb_policy": "RANDOM"}, id="RANDOM"),
-        pytest.param(
-            "connectionPool: {http: {http2MaxRequests: 2}}",
-            {
-                "circuit_breakers": {
-                    "thresholds": [
-                        {
-                            "max_requests": 2,
-                            "max_connections": 2**32 - 1,
-                            "max_pending_requests": 2**32 - 1,
-                            "max_retries": 2**32 - 1,
-                        }
-                    ]
-                }
-            },
-            id="limits",
-        ),
-        pytest.param(
-            "outlierDetection: {consecutive5xxErrors: 0, consecutiveGatewayErrors: 3, interval: 1500ms, "
-            "splitExternalLocalOriginErrors: true, minHealthPercent: 20}",
-            {
-                "outlier_detection": {
-                    "consecutive_5xx": 0,
-                    "enforcing_consecutive_5xx": 0,
-                    "enforcing_success_rate": 0,
-                    "interval": "1.5s",
-                    "base_ejection_time": "30s",
-                    "max_ejection_percent": 10,
-                    "consecutive_gateway_failure": 3,
-                    "enforcing_consecutive_gateway_failure": 100,
-                    "split_external_local_origin_errors": True,
-                    "consecutive_local_origin_failure": 5,
-                    "enforcing_local_origin_success_rate": 0,
-                },
-                "common_lb_config": {"healthy_panic_threshold": {"value": 20}},
-            },
-            id="outlier detection",
-        ),
-    ],
-)
-def test_traffic_policies(policy: str, expected: dict[str, Any]) -> None:
-    cluster = clusters(export(PLAIN + POLICY % policy))["outbound|80||httpbin.default.svc.cluster.local"]
-
-    assert {name: cluster.get(name) for name in expected} == expected
-
-
-@pytest.mark.parametrize(("codes", "count"), [("[429]", 1), ("[429, 503]", 2)])
-def test_statuses_that_are_errors(codes: str, count: int) -> None:
-    found = export(PLAIN + POLICY % f"outlierDetection: {{outlierDetectionHttpErrorCodes: {codes}}}")
-    cluster = clusters(found)["outbound|80||httpbin.default.svc.cluster.local"]
-    (options,) = cluster["typed_extension_protocol_options"].values()
-    matcher = options["outlier_detection"]["error_matcher"]
-
-    assert len(matcher["or_match"]["rules"] if count > 1 else [matcher]) == count

@@ -52,14 +52,14 @@ DIFFERENT = [case for case in CASES if case.because]
 
 
 @pytest.fixture(scope="module")
-def observed(make_scene: Any) -> dict[Case, dict[str, Seen]]:
+def observed(make_scene: Any, virtual_service: Any) -> dict[Case, dict[str, Seen]]:
     """What came of every case. All are sent before the first is compared: shadows take their time."""
     scene = make_scene(
         [
-            (
+            virtual_service(
                 f"case{number}",
-                item.get("annotations", {}),
                 {"hosts": item.get("hosts", [f"case{number}.test"]), "http": item["http"]},
+                item.get("annotations"),
             )
             for number, item in enumerate(_TABLE)
         ]

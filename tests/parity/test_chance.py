@@ -35,10 +35,13 @@ ROUTES: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def counted(make_scene: Any) -> dict[tuple[str, str], list[Seen]]:
+def counted(make_scene: Any, virtual_service: Any) -> dict[tuple[str, str], list[Seen]]:
     """All that came of a route's requests, by route and proxy."""
     scene = make_scene(
-        [(name, {}, {"hosts": [f"{name}.test"], "http": [route]}) for name, route in ROUTES.items()]
+        [
+            virtual_service(name, {"hosts": [f"{name}.test"], "http": [route]})
+            for name, route in ROUTES.items()
+        ]
     )
     names = [name for name in ROUTES for _ in range(REQUESTS)]
     found: dict[tuple[str, str], list[Seen]] = {}

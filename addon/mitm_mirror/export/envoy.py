@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from mitm_mirror.export.clusters import DNS_CACHE, PASS_THROUGH, PRESERVE_CASE, Clusters
+from mitm_mirror.export.filters import HTTP_FILTERS
 from mitm_mirror.export.matches import addressed_port, with_headers
-from mitm_mirror.export.policies import not_exported
+from mitm_mirror.export.policies import policy_warnings
 from mitm_mirror.export.routes import ENVOY_SUFFIX, OTHER_PORT, RouteExporter, largest_body
 from mitm_mirror.resources.resource import Resources
 from mitm_mirror.routing.actions import ForwardAction, RedirectAction
@@ -79,10 +80,7 @@ def export_envoy(
     if "*" not in table.hosts:
         virtual_hosts.append({"name": "pass_through", "domains": ["*"], "routes": [_PASS_THROUGH_ROUTE]})
     for rule in resources.destination_rules:
-        for setting in not_exported(rule.spec):
-            line, _ = rule.locate(("spec",))
-            place = f"{rule.file}:{line}: {rule.namespace}/{rule.name}"
-            warnings[f"{place}: {setting} of a trafficPolicy is not exported"] = None
+        warnings |= dict.fromkeys(policy_warnings(rule))
     chains = (each for virtual_host, _ in found.values() for each in virtual_host.chain())
     bodies = [largest_body(route) for virtual_host in chains for route in virtual_host.routes]
     route_config = {
@@ -162,6 +160,7 @@ def _connection_manager(route_config: dict[str, Any]) -> dict[str, Any]:
         "stat_prefix": "http",
         "route_config": route_config,
         "http_filters": [
+            *HTTP_FILTERS,
             {
                 "name": "envoy.filters.http.dynamic_forward_proxy",
                 "typed_config": {

@@ -80,10 +80,13 @@ def _header_matcher(name: str, spec: StringMatch) -> dict[str, Any]:
 
 
 def _value_matcher(spec: StringMatch) -> dict[str, Any]:
-    if is_presence(spec):
-        return {"present_match": True}
+    return {"present_match": True} if is_presence(spec) else {"string_match": string_matcher(spec)}
+
+
+def string_matcher(spec: StringMatch) -> dict[str, Any]:
+    """The StringMatcher of a StringMatch in which one is set."""
     if spec.exact is not None:
-        return {"string_match": {"exact": spec.exact}}
+        return {"exact": spec.exact}
     if spec.prefix is not None:
-        return {"string_match": {"prefix": spec.prefix}}
-    return {"string_match": {"safe_regex": {"regex": spec.regex}}}
+        return {"prefix": spec.prefix}
+    return {"safe_regex": {"regex": spec.regex}}

@@ -1,101 +1,115 @@
-"""Load balancer, limits and outlier detection of a cluster, as Envoy spells them.
+"""The traffic policy of each cluster, and what of the rules' policies Envoy cannot be told."""
 
-Source: istio pilot/pkg/networking/core/cluster_traffic_policy.go.
-"""
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from typing import Any
-
-from mitm_mirror.resources.destination_rule import DestinationRule, PortTrafficPolicy, TrafficPolicy
-from mitm_mirror.routing.load_balancer import LoadBalancer
-from mitm_mirror.routing.outlier import OutlierPolicy
-from mitm_mirror.routing.pool_limits import PoolLimits
+from mitm_mirror.resources.certificates import certificate_path
+from mitm_mirror.resources.destination_rule import (
+    ClientTLSSettings,
+    ConnectionPoolSettings,
+    ConsistentHashLB,
+    DestinationRule,
+    LoadBalancerSettings,
+    OutlierDetection,
+    PortTrafficPolicy,
+    ProxyProtocol,
+    RetryBudget,
+    SimpleLB,
+    TLSmode,
+    TrafficPolicy,
+)
+from mitm_mirror.resources.resource import FieldPath, Resource
 from mitm_mirror.routing.port_targets import PortTargets
-
-_NO_LIMIT = 2**32 - 1
-_POLICIES = {
-    LoadBalancer.ROUND_ROBIN: "ROUND_ROBIN",
-    LoadBalancer.LEAST_REQUEST: "LEAST_REQUEST",
-    LoadBalancer.RANDOM: "RANDOM",
-    # consistentHash: the routes name no hash policy, so by weight, as for a request without a key.
-    LoadBalancer.BY_WEIGHT: "ROUND_ROBIN",
-}
+from mitm_mirror.routing.traffic_policy import find_setting
 
 
-def traffic_policy(found: PortTargets | None) -> dict[str, Any]:
-    """The fields of a cluster that say how its endpoints are chosen, limited and ejected."""
-    if found is None:
-        return {"lb_policy": "ROUND_ROBIN"}
-    fields: dict[str, Any] = {"lb_policy": _POLICIES[found.balancer]}
-    if found.limits is not None:
-        fields["circuit_breakers"] = {"thresholds": [_thresholds(found.limits)]}
-    if found.outlier is not None:
-        fields["outlier_detection"] = _outlier_detection(found.outlier)
-        fields["common_lb_config"] = {"healthy_panic_threshold": {"value": found.outlier.min_health_percent}}
-    return fields
+@dataclass(frozen=True, slots=True)
+class ClusterPolicy:
+    """What the DestinationRules say about one subset on one port; None where they say nothing."""
+
+    load_balancer: LoadBalancerSettings | None
+    connection_pool: ConnectionPoolSettings | None
+    outlier_detection: OutlierDetection | None
+    crl: str
+    """The file with revoked certificates; empty where there is none. All else of `tls` is compiled."""
+    proxy_protocol: ProxyProtocol | None
+    retry_budget: RetryBudget | None
+
+    @property
+    def consistent_hash(self) -> ConsistentHashLB | None:
+        return None if self.load_balancer is None else self.load_balancer.consistent_hash
 
 
-def not_exported(rule: DestinationRule) -> list[str]:
-    """What of a rule's traffic policies Envoy is not told: `tls`, `consistentHash`."""
-    wholes = (rule.traffic_policy, *(subset.traffic_policy for subset in rule.subsets))
-    policies: list[TrafficPolicy | PortTrafficPolicy] = []
-    for whole in wholes:
-        policies += [] if whole is None else [whole, *whole.port_level_settings]
-    found = {
-        "tls": any(policy.tls is not None for policy in policies),
-        "consistentHash": any(
-            policy.load_balancer is not None and policy.load_balancer.consistent_hash is not None
-            for policy in policies
-        ),
-    }
-    return [name for name, is_there in found.items() if is_there]
+def cluster_policy(found: PortTargets | None, port: int) -> ClusterPolicy:
+    """The policy of a service's port; None stands for a cluster without endpoints."""
+    policies = (None, None) if found is None else found.policies
+    load_balancer = find_setting(*policies, port, lambda policy: policy.load_balancer)
+    connection_pool = find_setting(*policies, port, lambda policy: policy.connection_pool)
+    outlier_detection = find_setting(*policies, port, lambda policy: policy.outlier_detection)
+    tls = find_setting(*policies, port, lambda policy: policy.tls)
+    proxy_protocol = find_setting(*policies, port, _proxy_protocol)
+    retry_budget = find_setting(*policies, port, _retry_budget)
+    return ClusterPolicy(
+        None if load_balancer is None else load_balancer[0],
+        None if connection_pool is None else connection_pool[0],
+        None if outlier_detection is None else outlier_detection[0],
+        _crl(tls),
+        None if proxy_protocol is None else proxy_protocol[0],
+        None if retry_budget is None else retry_budget[0],
+    )
 
 
-def error_matcher(found: PortTargets | None) -> dict[str, Any]:
-    """The HTTP option that names the statuses which are errors, where a rule does."""
-    if found is None or found.outlier is None or not found.outlier.error_codes:
-        return {}
-    rules = [
-        {
-            "http_response_headers_match": {
-                "headers": [{"name": ":status", "string_match": {"exact": str(status)}}]
-            }
-        }
-        for status in sorted(found.outlier.error_codes)
-    ]
-    # Envoy takes no `or` of less than two.
-    matcher = rules[0] if len(rules) == 1 else {"or_match": {"rules": rules}}
-    return {"outlier_detection": {"error_matcher": matcher}}
+def _crl(found: tuple[ClientTLSSettings, str] | None) -> str:
+    if found is None or not found[0].ca_crl:
+        return ""
+    return certificate_path(found[1], found[0].ca_crl)
 
 
-def _thresholds(limits: PoolLimits) -> dict[str, int]:
-    # Envoy's own defaults are 1024 each, Istio's have no limit.
-    return {
-        "max_requests": limits.max_requests or _NO_LIMIT,
-        "max_connections": limits.max_connections or _NO_LIMIT,
-        "max_pending_requests": limits.max_pending_requests or _NO_LIMIT,
-        "max_retries": _NO_LIMIT,
-    }
+def _proxy_protocol(policy: TrafficPolicy | PortTrafficPolicy) -> ProxyProtocol | None:
+    return policy.proxy_protocol if isinstance(policy, TrafficPolicy) else None
 
 
-def _outlier_detection(outlier: OutlierPolicy) -> dict[str, Any]:
-    """Success rates, which Envoy looks at unless it is told otherwise, eject nobody."""
-    fields: dict[str, Any] = {
-        "consecutive_5xx": outlier.consecutive_5xx,
-        "enforcing_consecutive_5xx": 100 if outlier.consecutive_5xx else 0,
-        "enforcing_success_rate": 0,
-        "interval": _duration(outlier.interval_s),
-        "base_ejection_time": _duration(outlier.base_ejection_time_s),
-        "max_ejection_percent": outlier.max_ejection_percent,
-    }
-    if outlier.consecutive_gateway_errors:
-        fields["consecutive_gateway_failure"] = outlier.consecutive_gateway_errors
-        fields["enforcing_consecutive_gateway_failure"] = 100
-    if outlier.split_local_origin_errors:
-        fields["split_external_local_origin_errors"] = True
-        fields["consecutive_local_origin_failure"] = outlier.consecutive_local_origin_failures
-        fields["enforcing_local_origin_success_rate"] = 0
-    return fields
+def _retry_budget(policy: TrafficPolicy | PortTrafficPolicy) -> RetryBudget | None:
+    return policy.retry_budget if isinstance(policy, TrafficPolicy) else None
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+def policy_warnings(rule: Resource[DestinationRule]) -> Iterator[str]:
+    """`file:line: namespace/name: message` for each field that has no counterpart in a static Envoy."""
+    for path, policy in _policies(rule.spec):
+        for field, message in _untranslated(policy):
+            line, _ = rule.locate((*path, *field))
+            yield f"{rule.file}:{line}: {rule.namespace}/{rule.name}: {'.'.join(field)}: {message}"
+
+
+def _policies(spec: DestinationRule) -> Iterator[tuple[FieldPath, TrafficPolicy | PortTrafficPolicy]]:
+    roots: list[tuple[FieldPath, TrafficPolicy | None]] = [(("spec", "trafficPolicy"), spec.traffic_policy)]
+    for i, subset in enumerate(spec.subsets):
+        roots.append((("spec", "subsets", i, "trafficPolicy"), subset.traffic_policy))
+    for path, policy in roots:
+        if policy is not None:
+            yield path, policy
+            for i, settings in enumerate(policy.port_level_settings):
+                yield (*path, "portLevelSettings", i), settings
+
+
+def _untranslated(policy: TrafficPolicy | PortTrafficPolicy) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(policy, TrafficPolicy) and policy.tunnel is not None:
+        yield ("tunnel",), "not exported, it is for TCP and TLS routes"
+    if policy.load_balancer is not None:
+        if policy.load_balancer.simple is SimpleLB.PASSTHROUGH:
+            message = "PASSTHROUGH is exported as LEAST_REQUEST: a proxy has no original destination"
+            yield ("loadBalancer", "simple"), message
+        for name, value in (
+            ("localityLbSetting", policy.load_balancer.locality_lb_setting),
+            ("zoneAwareLbSetting", policy.load_balancer.zone_aware_lb_setting),
+        ):
+            if value is not None:
+                yield ("loadBalancer", name), "not exported, endpoints have no locality here"
+    if policy.tls is not None:
+        if policy.tls.mode is TLSmode.ISTIO_MUTUAL:
+            yield (
+                ("tls", "mode"),
+                "ISTIO_MUTUAL needs a mesh's certificates: exported as if there were no tls",
+            )
+        if policy.tls.credential_name:
+            yield ("tls", "credentialName"), "not exported, Kubernetes secrets are not read"

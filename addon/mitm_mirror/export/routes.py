@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mitm_mirror.export.clusters import Clusters
+from mitm_mirror.export.filters import filter_settings
+from mitm_mirror.export.hashing import hash_policy
 from mitm_mirror.export.headers import header_fields, mutations, rewritten_authority
 from mitm_mirror.export.matches import any_method, route_match, with_headers
+from mitm_mirror.export.retries import retry_policy, timeout_fields
 from mitm_mirror.resources.virtual_service import (
     HTTPBody,
     HTTPRedirect,
@@ -66,17 +69,17 @@ class RouteExporter:
 
     def _action(self, route: Route, client_port: int) -> dict[str, Any]:
         spec = route.spec
-        self._warn_untranslated(route)
         if spec.redirect is not None:
             return {
                 "redirect": self._redirect(route, spec.redirect, client_port),
                 **header_fields(spec.headers),
+                **filter_settings(spec),
             }
         if spec.direct_response is not None:
             response: dict[str, Any] = {"status": spec.direct_response.status}
             if spec.direct_response.body is not None:
                 response["body"] = _data_source(spec.direct_response.body)
-            return {"direct_response": response, **header_fields(spec.headers)}
+            return {"direct_response": response, **header_fields(spec.headers), **filter_settings(spec)}
         return self._forward(route, client_port)
 
     def _forward(self, route: Route, client_port: int) -> dict[str, Any]:
@@ -113,8 +116,19 @@ class RouteExporter:
             }
         elif rewrite.uri:
             action["prefix_rewrite"] = rewrite.uri
-        action["timeout"] = "0s"
-        return {"route": action, **header_fields(spec.headers, written[0].headers if single else None)}
+        hashes = [self.clusters.consistent_hash(name) for name in names]
+        hash_policies = [policy for policy in map(hash_policy, hashes) if policy is not None]
+        if hash_policies:
+            action["hash_policy"] = hash_policies
+        action |= timeout_fields(spec.timeout)
+        retries = retry_policy(spec.retries, by_hash=single and hashes[0] is not None)
+        if retries is not None:
+            action["retry_policy"] = retries
+        return {
+            "route": action,
+            **header_fields(spec.headers, written[0].headers if single else None),
+            **filter_settings(spec),
+        }
 
     def _mirror_policies(self, route: Route, mirrors: Mirrors, client_port: int) -> list[dict[str, Any]]:
         annotations = mirrors.annotations
@@ -140,7 +154,10 @@ class RouteExporter:
             fraction = {"numerator": policy.millionths, "denominator": "MILLION"}
             name = self.clusters.name(policy.destination, client_port)
             policies.append({"cluster": name, "runtime_fraction": {"default_value": fraction}, **common})
-            if name in self.clusters.with_tls and "disable_shadow_host_suffix_append" not in common:
+            if (
+                self.clusters.takes_server_name_from_host(name)
+                and "disable_shadow_host_suffix_append" not in common
+            ):
                 self._warn(route, f"mirror to {name}: Envoy puts the shadow's Host into TLS as server name")
         return policies
 
@@ -164,18 +181,6 @@ class RouteExporter:
         if port and port != DEFAULT_PORTS.get(spec.scheme or "http"):
             redirect["port_redirect"] = port
         return redirect
-
-    def _warn_untranslated(self, route: Route) -> None:
-        """Names each field of the route that is given and not translated."""
-        spec = route.spec
-        for field, value in (
-            ("timeout", spec.timeout),
-            ("retries", spec.retries),
-            ("fault", spec.fault),
-            ("corsPolicy", spec.cors_policy),
-        ):
-            if value is not None:
-                self._warn(route, f"{field} is not exported")
 
     def _warn(self, route: Route, message: str) -> None:
         self.warnings[f"{route.rule.source}: {route.rule.virtual_service} {route.rule.route}: {message}"] = (

@@ -210,7 +210,8 @@ def _port_targets(
     is_tracked = counts or limits is not None or outlier is not None
     targets = [Target(host, subset, number, endpoint, limits, outlier, is_tracked) for endpoint in endpoints]
     sticky = None if balancing is None else _sticky(balancing.consistent_hash, targets, weights)
-    return PortTargets(targets[0].cluster, Weighted(targets, weights), sticky, balancer, limits, outlier)
+    weighted, policies = Weighted(targets, weights), (policy, part.policy)
+    return PortTargets(targets[0].cluster, weighted, sticky, balancer, limits, outlier, policies)
 
 
 def _with_names(

@@ -11,6 +11,7 @@ from mitm_mirror.routing.load_balancer import LoadBalancer
 from mitm_mirror.routing.maglev import MaglevTable
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.pool_limits import PoolLimits
+from mitm_mirror.routing.traffic_policy import SourcedPolicy
 from mitm_mirror.routing.weights import Weighted
 
 
@@ -33,6 +34,8 @@ class PortTargets:
     balancer: LoadBalancer = LoadBalancer.LEAST_REQUEST
     limits: PoolLimits | None = None
     outlier: OutlierPolicy | None = None
+    policies: tuple[SourcedPolicy | None, SourcedPolicy | None] = (None, None)
+    """The traffic policies of rule and subset that all this was compiled from, for `find_setting`."""
 
     @property
     def is_settled(self) -> bool:
