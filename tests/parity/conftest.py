@@ -61,6 +61,17 @@ def _virtual_service(name: str, spec: Any, annotations: Any = None) -> Any:
 
 
 @pytest.fixture(scope="session")
+def service() -> Callable[..., Any]:
+    """Makes the document of a service with one port, 8080, of its name and its endpoints' ports."""
+
+    def make(name: str, endpoints: list[int], protocol: str = "HTTP") -> Any:
+        port = {"number": 8080, "name": "main", "protocol": protocol}
+        return _service(name, [port], [_at(main=endpoint) for endpoint in endpoints])
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def virtual_service() -> Callable[..., Any]:
     """Makes a document of a name, a spec and annotations."""
     return _virtual_service
@@ -104,7 +115,7 @@ class LiveScene:
 
 @pytest.fixture(scope="module")
 def start_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., tuple[Scene, Rules]]]:
-    """Starts both proxies with documents; takes the class of Envoy to start."""
+    """Starts both proxies with documents; takes the class of Envoy, and further backends by label."""
     program = find_envoy()
     if program is None:
         pytest.skip(
@@ -112,10 +123,13 @@ def start_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
         )
     with contextlib.ExitStack() as stack:
 
-        def start(documents: list[Any], kind: type[Envoy] = Envoy) -> tuple[Scene, Rules]:
+        def start(
+            documents: list[Any], kind: type[Envoy] = Envoy, own: Mapping[str, Backend] | None = None
+        ) -> tuple[Scene, Rules]:
             folder = tmp_path_factory.mktemp("parity")
             backends = {label: stack.enter_context(Backend(label)) for label in LABELS}
             ports = {label: backend.port for label, backend in backends.items()}
+            backends |= own or {}
             refused = stack.enter_context(RefusingPort()).port
             rules = Rules(folder, services({**ports, "refused": refused}))
             path, bootstrap = rules.write(documents)

@@ -54,16 +54,14 @@ DIFFERENT = [case for case in CASES if case.because]
 @pytest.fixture(scope="module")
 def observed(make_scene: Any, virtual_service: Any) -> dict[Case, dict[str, Seen]]:
     """What came of every case. All are sent before the first is compared: shadows take their time."""
-    scene = make_scene(
-        [
-            virtual_service(
-                f"case{number}",
-                {"hosts": item.get("hosts", [f"case{number}.test"]), "http": item["http"]},
-                item.get("annotations"),
-            )
-            for number, item in enumerate(_TABLE)
+    documents = []
+    for number, item in enumerate(_TABLE):
+        spec = {"hosts": item.get("hosts", [f"case{number}.test"]), "http": item["http"]}
+        documents.append(virtual_service(f"case{number}", spec, item.get("annotations")))
+        documents += [
+            virtual_service(name, {"http": http}) for name, http in item.get("delegates", {}).items()
         ]
-    )
+    scene = make_scene(documents)
     port = str(scene.backends["v3"].port)
     requests = [parse_request(case.text.replace("{v3}", port), case.host) for case in CASES]
     return dict(zip(CASES, scene.observe(requests), strict=True))

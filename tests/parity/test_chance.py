@@ -30,6 +30,12 @@ ROUTES: dict[str, Any] = {
         "mirror": {"host": "svc", "subset": "v2"},
         "mirrorPercentage": {"value": 25},
     },
+    "faulty": {
+        "fault": {"abort": {"httpStatus": 418, "percentage": {"value": 40}}},
+        "route": [_to("v1")],
+        "mirror": {"host": "svc", "subset": "v2"},
+        "mirrorPercentage": {"value": 50},
+    },
     "mirrors": {"route": [_to("v1")], "mirrors": [_mirror("v2", 20), _mirror("v3", 60)]},
 }
 
@@ -62,6 +68,8 @@ def counted(make_scene: Any, virtual_service: Any) -> dict[tuple[str, str], list
         ("endpoints", "v1", 0.75),
         ("percentage", "v1", 1.0),
         ("percentage", "v2", 0.25),
+        ("faulty", "v1", 0.6),
+        ("faulty", "v2", 0.3),
         ("mirrors", "v2", 0.2),
         ("mirrors", "v3", 0.6),
     ],
@@ -79,3 +87,10 @@ def test_one_number_decides_for_all_mirrors(counted: dict[tuple[str, str], list[
     outcomes = {seen.outcome for seen in counted["mirrors", proxy]}
 
     assert outcomes == {"v1", "v1 + v3", "v1 + v2 + v3"}
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_an_aborted_request_is_not_mirrored(counted: dict[tuple[str, str], list[Seen]], proxy: str) -> None:
+    outcomes = {seen.outcome for seen in counted["faulty", proxy]}
+
+    assert outcomes == {"418", "v1", "v1 + v2"}
