@@ -1,5 +1,8 @@
 """DestinationRules: Envoy and the addon speak the same TLS, keep users alike, and eject alike."""
 
+import contextlib
+import select
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 
 from lab.backend import Backend, response
 from lab.certificates import Authority
+from lab.client import TIMEOUT_S
 from lab.parity import PROXIES, Scene, Seen, parse_request
 
 SERVER = "secure.test"
@@ -44,6 +48,11 @@ SERVICES: dict[str, tuple[list[str], str, Any]] = {
         "HTTP",
         {"loadBalancer": {"consistentHash": {"httpCookie": {"name": "u", "ttl": "1h", "path": "/p"}}}},
     ),
+    "overflowing": (
+        ["silent"],
+        "HTTP",
+        {"connectionPool": {"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1}}},
+    ),
     "ejecting": (
         ["plain", "failing"],
         "HTTP",
@@ -70,6 +79,7 @@ def scene(
     own = {label: Backend(label) for label in ("plain", "a", "b", "c")}
     own["tls"] = Backend("tls", tls=authority.server_context(server, names, mutual=False))
     own["mutual"] = Backend("mutual", tls=authority.server_context(server, names, mutual=True))
+    own["silent"] = Backend("silent", lambda _request: None)
     own["failing"] = Backend("failing", lambda _request: response(b"failing", "503 Service Unavailable"))
     documents = []
     for name, (labels, protocol, policy) in SERVICES.items():
@@ -180,3 +190,25 @@ def test_an_endpoint_that_fails_is_ejected(scene: Scene) -> None:
 
     for proxy in PROXIES:
         assert Counter(seen[proxy].response.status for seen in observed) == {200: 10, 503: 2}
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_one_request_is_under_way_one_waits_and_the_third_is_refused(scene: Scene, proxy: str) -> None:
+    port = scene.envoy.port if proxy == "envoy" else scene.mitmdump.port
+    request = b"GET / HTTP/1.1\r\nHost: overflowing.test\r\nX-Parity: 0\r\n\r\n"
+    silent = scene.backends["silent"]
+    silent.clear()
+    with contextlib.ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S))
+            for _ in range(3)
+        ]
+        for each in sockets:
+            each.sendall(request)
+            # In Envoy a request also waits while its connection is made.
+            silent.wait_for_count(1)
+        # The other two never get an answer.
+        readable, _, _ = select.select(sockets, [], [], TIMEOUT_S)
+        statuses = [each.recv(1 << 16).split(b" ")[1] for each in readable]
+
+    assert statuses == [b"503"]
