@@ -210,7 +210,7 @@ def test_cors_policy() -> None:
             id="times",
         ),
         pytest.param(
-            "retries: {attempts: 1, retryOn: '503, reset', retryIgnorePreviousHosts: false}",
+            "retries: {attempts: 1, retryOn: '503,reset', retryIgnorePreviousHosts: false}",
             {
                 "num_retries": 1,
                 "retry_on": "reset,retriable-status-codes",
