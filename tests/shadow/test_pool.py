@@ -525,3 +525,20 @@ def test_a_destination_that_is_used_no_more_is_forgotten(kit: Any) -> None:
         stage.drain()
 
     kit.run(test)
+
+
+def test_an_open_breaker_is_not_forgotten_before_its_pause_is_over(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit)
+        policy = OutlierPolicy(consecutive_5xx=1, base_ejection_time_s=600.0, max_ejection_time_s=600.0)
+        stage.submit("fails", outlier=policy)
+        stage.backends[0].answer(1, outcome=Outcome.CONNECT_ERROR)
+        for _ in range(9):
+            stage.advance(61.0)
+        stage.submit("early", outlier=policy)
+        stage.advance(51.0)
+        stage.submit("probe", outlier=policy)
+        assert stage.endings.outcomes == {"fails": "connect_error", "early": "circuit_open"}
+        stage.drain()
+
+    kit.run(test)

@@ -99,12 +99,16 @@ class Lanes(Generic[Token]):
 
         And the breakers of endpoints that are used no more.
         """
-        for lane in [lane for lane in self if lane.used_at < since and not lane.memory.amount]:
+        for lane in self:
+            lane.breakers.forget_unused(since)
+        # A breaker that is still open is kept: its pause may be longer than the silence.
+        unused = [
+            lane for lane in self if lane.used_at < since and not lane.memory.amount and not lane.breakers
+        ]
+        for lane in unused:
             del self._by_name[lane.name]
             self.slots.leave(lane.slots)
             self.memory.leave(lane.memory)
-        for lane in self:
-            lane.breakers.forget_unused(since)
         self._unpark_all()
 
     def set_slots(self, total: int) -> None:
