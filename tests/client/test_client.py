@@ -564,7 +564,8 @@ def test_the_head_of_an_answer_is_handed_on_as_it_came(kit: Any) -> None:
                 (b"set-cookie", b"b"),
                 (b"x-b", b""),
             )
-            assert result.answer == (299, b"Very Odd", b"HTTP/1.0", fields)
+            assert result.answer is not None
+            assert result.answer[:4] == (299, b"Very Odd", b"HTTP/1.0", fields)
 
     kit.run(test)
 

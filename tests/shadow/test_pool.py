@@ -8,6 +8,7 @@ import pytest
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.pool_limits import PoolLimits
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.entry import Deadlines
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.pool import ShadowPool
@@ -25,7 +26,14 @@ class FakeBackend:
         self.owner = owner
         self.pid = pid
         self.sent: dict[int, tuple[Any, bytes, float]] = {}
+        self.wants: dict[int, Want] = {}
         self.killed = self.closed = self.joined = False
+
+    def want(self, number: int, want: Want) -> None:
+        self.wants[number] = want
+
+    def abort(self, number: int) -> None:
+        del self.wants[number]
 
     def send(self, number: int, request: Any, body: bytes, timeout_s: float) -> None:
         if request.address == "unencodable":
@@ -80,10 +88,11 @@ class Stage:
         destination: str = "v2",
         limits: PoolLimits | None = None,
         outlier: OutlierPolicy | None = None,
+        want: Want | None = None,
         **request: Any,
     ) -> None:
         for token in tokens:
-            terms = Terms(timeout_s, destination, limits, outlier)
+            terms = Terms(timeout_s, destination, limits, outlier, want)
             self.pool.submit(self.kit.shadow(**request), body, token, terms)
 
     def advance(self, seconds: float) -> None:
@@ -255,8 +264,10 @@ def test_a_request_that_cannot_be_encoded_does_not_reach_the_caller(kit: Any) ->
     async def test() -> None:
         stage = Stage(kit)
         stage.submit("bad", address="unencodable")
+        stage.submit("bad too", address="unencodable", want=Want(1))
         stage.submit("good")
-        assert stage.endings.outcomes == {"bad": "protocol_error"}
+        assert stage.backends[0].wants == {}  # it keeps nothing for a request that never comes
+        assert stage.endings.outcomes == {"bad": "protocol_error", "bad too": "protocol_error"}
         assert "s3cret" not in stage.endings.all[0].error
         assert stage.pool.stats().in_flight == 1
         stage.drain()

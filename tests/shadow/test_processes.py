@@ -15,6 +15,7 @@ import pytest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.pool import ShadowPool
 from mitm_mirror.shadow.settings import PoolSettings
 from mitm_mirror.shadow.terms import Terms
@@ -76,6 +77,33 @@ def test_shadows_are_sent_and_answered(kit: Any, workers: int) -> None:
             stage.pool.drain(5.0)
             await mirror.until(lambda: mirror.lost_connections == len(mirror.connections))
         assert all(is_gone(pid) for pid in pids)
+
+    kit.run(test)
+
+
+MIB = 1024 * 1024
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (MIB, b"0123456789abcdef" * (MIB // 16))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_answers_come_back_where_they_are_wanted_and_only_there(kit: Any, workers: int) -> None:
+    async def test() -> None:
+        async with kit.serve(LONG) as mirror:
+            stage = Stage(kit, workers=workers)
+            for token in range(10):
+                want = Want(MIB) if token % 2 else None
+                stage.pool.submit(kit.shadow(mirror.port), b"", token, Terms(TIMEOUT_S, want=want))
+            await stage.endings.until(10)
+            stage.pool.drain(5.0)
+            await mirror.until(lambda: mirror.lost_connections == len(mirror.connections))
+        for ending in stage.endings.all:
+            assert ending.result is not None
+            answer = ending.result.answer
+            if ending.token % 2:
+                assert answer is not None
+                assert (answer.complete, answer.body) == (True, LONG[-MIB:])
+            else:
+                assert answer is None
 
     kit.run(test)
 

@@ -1,12 +1,14 @@
-"""A shadow's result says how it ended, and nothing of its answer is kept but status and size."""
+"""A shadow's result says how it ended, and keeps of its answer what is wanted: without a Want, nothing."""
 
 import contextlib
 from typing import Any
 
+import msgspec
 import pytest
 
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.sender import Sender
 
@@ -40,7 +42,45 @@ def test_result(kit: Any, answer: bytes, timeout_s: float, expected: ShadowResul
             # The clock stands still, so the duration is 0.
             sender = Sender(ClientSettings(), clock=lambda: 0.0, report=pytest.fail)
             async with contextlib.aclosing(sender):
-                assert await sender.send(7, kit.shadow(mirror.port), b"", timeout_s) == expected
+                assert await sender.send(7, kit.shadow(mirror.port), b"", timeout_s, None) == expected
+
+    kit.run(test)
+
+
+HEAD = b"HTTP/1.1 203 So so\r\nX-One: 1\r\nx-one: 2\r\nContent-Length: 6\r\n\r\n"
+HEADERS = ((b"X-One", b"1"), (b"x-one", b"2"), (b"Content-Length", b"6"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "timeout_s", "body_bytes", "status", "body", "complete"),
+    [
+        pytest.param(HEAD + b"abcdef", 20.0, 6, 203, b"abcdef", True, id="whole"),
+        pytest.param(HEAD + b"abcdef", 20.0, 5, 203, b"abcde", False, id="more than wanted"),
+        pytest.param(HEAD + b"abcdef", 20.0, 0, 203, b"", False, id="only the head"),
+        pytest.param(HEAD + b"abcd", 0.05, 6, 203, b"abcd", False, id="half an answer"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n\r\n", 20.0, 6, 0, b"", False, id="no answer"),
+    ],
+)
+def test_an_answer_that_is_wanted_is_kept(
+    kit: Any, answer: bytes, timeout_s: float, body_bytes: int, status: int, body: bytes, complete: bool
+) -> None:
+    async def test() -> None:
+        async with kit.serve(answer) as mirror:
+            now = iter(range(1000, 2000))
+            sender = Sender(ClientSettings(), report=pytest.fail, wall_clock=lambda: float(next(now)))
+            async with contextlib.aclosing(sender):
+                result = await sender.send(1, kit.shadow(mirror.port), b"", timeout_s, Want(body_bytes))
+        kept = result.answer
+        assert kept is not None
+        assert (kept.status, kept.body, kept.complete) == (status, body, complete)
+        if status:
+            assert (kept.reason, kept.http_version, kept.headers) == (b"So so", b"HTTP/1.1", HEADERS)
+            assert (kept.started_at, kept.head_at, kept.ended_at) == (1000.0, 1001.0, 1002.0)
+            assert kept.server == ("127.0.0.1", mirror.port)
+        else:
+            assert (kept.reason, kept.http_version, kept.headers, kept.server) == (b"", b"", (), None)
+            assert (kept.started_at, kept.head_at, kept.ended_at) == (1000.0, 0.0, 1001.0)
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(result), type=ShadowResult) == result
 
     kit.run(test)
 
@@ -53,7 +93,7 @@ def test_connections_are_used_again_until_they_expire(kit: Any) -> None:
             sender = Sender(ClientSettings(idle_expiry_s=1.0), clock=lambda: now[0], report=pytest.fail)
             async with contextlib.aclosing(sender):
                 for _ in range(2):
-                    await sender.send(1, kit.shadow(mirror.port), b"", 20.0)
+                    await sender.send(1, kit.shadow(mirror.port), b"", 20.0, None)
                 assert len(mirror.connections) == 1
                 now[0] = 1.0
                 await sender.close_expired()

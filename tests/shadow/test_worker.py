@@ -16,6 +16,7 @@ from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.frames import FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.message import CHUNK_OVERHEAD_BYTES, FromWorker, ShadowResult, ToWorker
 from mitm_mirror.shadow.tasks import Send
@@ -69,7 +70,9 @@ async def worker(send: Send) -> AsyncIterator[Pipes]:
         pipes.close(*list(pipes.open))
 
 
-async def echo(number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float) -> ShadowResult:
+async def echo(
+    number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float, want: Want | None
+) -> ShadowResult:
     if isinstance(body, Upload):
         body = b"".join([data async for data in body])
     return ShadowResult(number, Outcome.OK, 200, len(body), timeout_s, request.address)
@@ -90,6 +93,34 @@ def test_it_says_that_it_is_ready_and_answers_each_frame(kit: Any) -> None:
                 ShadowResult(8, Outcome.OK, 200, 8, 1.5, "10.0.0.8"),
             ]
         ]  # one batch for one loop turn
+
+    kit.run(test)
+
+
+def test_what_is_wanted_of_an_answer_is_told_to_who_sends_it(kit: Any) -> None:
+    async def test() -> None:
+        wants: dict[int, Want | None] = {}
+
+        async def send(
+            number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float, want: Want | None
+        ) -> ShadowResult:
+            wants[number] = want
+            return await echo(number, request, body, timeout_s, want)
+
+        async with worker(send) as pipes:
+            frames = FrameBuffer()
+            frames.add(Want(100), 1, kind=ToWorker.WANT)
+            frames.add(kit.shadow(), 1)
+            frames.add(kit.shadow(), 2)
+            frames.add(Want(300), 3, kind=ToWorker.WANT)
+            frames.add(["broken"], 3)
+            frames.add(Want(400), 4, kind=ToWorker.WANT)
+            frames.add_bare(ToWorker.ABORT, 4)
+            for number in (3, 4):
+                frames.add(kit.shadow(), number)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: len(wants) == 4)
+        assert wants == {1: Want(100), 2: None, 3: None, 4: None}
 
     kit.run(test)
 
@@ -117,10 +148,10 @@ def test_an_aborted_upload_ends_without_a_result(kit: Any) -> None:
         cancelled = asyncio.Event()
 
         async def send(
-            number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float
+            number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float, want: Want | None
         ) -> ShadowResult:
             try:
-                return await echo(number, request, body, timeout_s)
+                return await echo(number, request, body, timeout_s, want)
             except asyncio.CancelledError:
                 cancelled.set()
                 raise
@@ -148,11 +179,11 @@ def test_a_slow_shadow_does_not_hold_up_the_next(kit: Any) -> None:
         release = asyncio.Event()
 
         async def send(
-            number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float
+            number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float, want: Want | None
         ) -> ShadowResult:
             if number == 1:
                 await release.wait()
-            return await echo(number, request, body, timeout_s)
+            return await echo(number, request, body, timeout_s, want)
 
         async with worker(send) as pipes:
             frames = FrameBuffer()
@@ -189,7 +220,7 @@ def test_a_broken_frame_ends_its_shadow_and_not_the_worker(
 
 def test_results_wait_until_the_proxy_reads_them(kit: Any) -> None:
     async def send(
-        number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float
+        number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float, want: Want | None
     ) -> ShadowResult:
         return ShadowResult(number, Outcome.OK, 200, 0, 0.0, "x" * 50_000)
 

@@ -36,6 +36,13 @@ class AnswerHead(NamedTuple):
     """`HTTP/1.1`, or `HTTP/1.0`."""
     headers: tuple[tuple[bytes, bytes], ...]
     """In order, with case and duplicates."""
+    stream: httpcore.AsyncNetworkStream | None = None
+    """What it came over."""
+
+    def server(self) -> tuple[str, int] | None:
+        """Address and port that it came from. A system call; to be asked before the answer is complete."""
+        found = self.stream.get_extra_info("server_addr") if self.stream is not None else None
+        return (str(found[0]), int(found[1])) if found else None
 
 
 class AnswerSink(Protocol):
@@ -204,6 +211,7 @@ def _head(response: httpx.Response) -> AnswerHead:
         extensions.get("reason_phrase", b""),
         extensions.get("http_version", b"HTTP/1.1"),
         tuple(response.headers.raw),
+        extensions.get("network_stream"),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.message import ShadowResult
 
 
@@ -39,6 +40,9 @@ class Backend(Protocol):
     @property
     def pid(self) -> int | None:
         """None where it is no process of its own."""
+
+    def want(self, number: int, want: Want) -> None:
+        """Keep so much of the answer to the request that is sent or opened next, under this number."""
 
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         """Take one shadow. Raises only what msgspec raises for a request that cannot be encoded."""

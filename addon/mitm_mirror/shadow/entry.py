@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Generic, Protocol
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.routing.outlier import OutlierPolicy
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.ending import Token
 from mitm_mirror.shadow.seat import Seat
 
@@ -37,6 +38,7 @@ class Entry(Generic[Token]):
         "submitted_at",
         "token",
         "upload",
+        "want",
     )
 
     def __init__(
@@ -47,6 +49,7 @@ class Entry(Generic[Token]):
         token: Token,
         lane: "Lane[Token]",
         outlier: OutlierPolicy | None = None,
+        want: Want | None = None,
         *,
         submitted_at: float,
         deadline: float,
@@ -57,6 +60,7 @@ class Entry(Generic[Token]):
         self.token = token
         self.lane = lane
         self.outlier = outlier
+        self.want = want
         self.endpoint = (request.address, request.port)
         self.submitted_at = submitted_at
         self.deadline = deadline

@@ -8,6 +8,7 @@ import asyncio
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.sender import Sender
@@ -28,6 +29,9 @@ class LocalBackend:
         self._shadows = ShadowTasks(self._sender.send, self._add_result, self._add_taken)
         self._sweeper = self._loop.create_task(self._sweep())
         self._loop.call_soon(owner.backend_ready)
+
+    def want(self, number: int, want: Want) -> None:
+        self._shadows.want(number, want)
 
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         self._shadows.send(number, request, body, timeout_s)

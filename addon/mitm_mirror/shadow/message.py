@@ -9,6 +9,7 @@ from enum import IntEnum
 import msgspec
 
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.shadow.answer import ShadowAnswer
 
 CHUNK_OVERHEAD_BYTES = 128
 """What a piece of an upload costs beside its bytes, so that many tiny ones are counted for what they are."""
@@ -27,6 +28,8 @@ class ToWorker(IntEnum):
     """The upload's body is complete; no message."""
     ABORT = 4
     """The proxy has ended this shadow: stop, and answer nothing; no message."""
+    WANT = 5
+    """A Want for the shadow of that number, whose request comes next. Its own frame, as most have none."""
 
 
 class FromWorker(IntEnum):
@@ -56,3 +59,5 @@ class ShadowResult(msgspec.Struct, array_like=True, frozen=True, gc=False):
     blameless: bool = False
     """Whether it failed by no fault of the mirror's: the request cannot be written, or this machine is out of
     file descriptors. Such an end does not count against the endpoint."""
+    answer: ShadowAnswer | None = None
+    """What came, where a Want asked for it; also of an exchange that failed."""

@@ -113,6 +113,7 @@ class ShadowPool(Generic[Token]):
             token,
             lane,
             terms.outlier,
+            terms.want,
             submitted_at=now,
             deadline=deadline,
         )
@@ -252,12 +253,16 @@ class ShadowPool(Generic[Token]):
             return
         upload = entry.upload
         try:
+            if entry.want is not None:
+                seat.want(entry.number, entry.want)
             if upload is None:
                 seat.send(entry.number, entry.request, entry.body, left_s)
             else:
                 seat.open(entry.number, entry.request, min(left_s, upload.timeout_s))
         except Exception as error:  # noqa: BLE001  a value that msgspec cannot encode: a lone surrogate
             kind = type(error).__name__  # its message may quote the value
+            if entry.want is not None:
+                seat.forget_want(entry.number)
             self._lanes.free_slot(lane)
             self._end(entry, Outcome.PROTOCOL_ERROR, None, f"the request cannot be encoded: {kind}")
             return

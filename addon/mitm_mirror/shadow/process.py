@@ -17,6 +17,7 @@ import msgspec
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
 from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, ToWorker
@@ -89,6 +90,9 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def want(self, number: int, want: Want) -> None:
+        self._out.add(want, number, kind=ToWorker.WANT)
 
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         self._out.add(request, number, timeout_s, body)

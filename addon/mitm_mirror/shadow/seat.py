@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.backend import Backend, StartBackend
 from mitm_mirror.shadow.message import ShadowResult
 
@@ -59,6 +60,16 @@ class Seat:
             self.backend = self._start_backend(self)
         except OSError as error:
             self.backend_gone(f"could not be started: {error}", "")
+
+    def want(self, number: int, want: Want) -> None:
+        """Say what to keep of the answer to what is sent or opened next; only while `ready`."""
+        assert self.backend is not None
+        self.backend.want(number, want)
+
+    def forget_want(self, number: int) -> None:
+        """The request for which that was said cannot be sent."""
+        assert self.backend is not None
+        self.backend.abort(number)
 
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         """Hand over one shadow; only while `ready`. Raises what `Backend.send` raises."""

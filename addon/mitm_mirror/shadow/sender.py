@@ -1,4 +1,4 @@
-"""Sends shadows and discards what the mirrors answer."""
+"""Sends shadows, and discards what the mirrors answer unless somebody wants it."""
 
 import logging
 import time
@@ -8,6 +8,8 @@ from mitm_mirror.client.client import AnswerHead, Client
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.upload import Upload
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.shadow.answer import AnswerKeeper, Want
 from mitm_mirror.shadow.message import ShadowResult
 
 logger = logging.getLogger(__name__)
@@ -35,24 +37,33 @@ class Sender:
         settings: ClientSettings,
         clock: Callable[[], float] = time.monotonic,
         report: Callable[[str], None] = logger.warning,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """`report` gets a line when a bug of ours ends a shadow, once a kind.
 
         Raises OSError where `settings.ca_file` cannot be read.
         """
         self._clock = clock
+        self._wall_clock = wall_clock
         self._client = Client(settings, clock, report=report)
 
     async def send(
-        self, number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float
+        self, number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float, want: Want | None
     ) -> ShadowResult:
         """Send one shadow, read its answer to the end, say how it went. Raises nothing but cancellation."""
         started = self._clock()
-        answer = _Discarded()
-        sent = await self._client.send(request, body, timeout_s, answer)
-        duration_ms = (self._clock() - started) * 1000
+        keeper = None if want is None else AnswerKeeper(want, self._wall_clock)
+        sink = keeper or _Discarded()
+        sent = await self._client.send(request, body, timeout_s, sink)
         return ShadowResult(
-            number, sent.outcome, answer.status, answer.size, duration_ms, sent.error, sent.blameless
+            number,
+            sent.outcome,
+            sink.status,
+            sink.size,
+            (self._clock() - started) * 1000,
+            sent.error,
+            sent.blameless,
+            keeper.answer(whole=sent.outcome is Outcome.OK) if keeper else None,
         )
 
     async def close_expired(self) -> None:

@@ -6,9 +6,10 @@ from functools import partial
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.upload import Upload
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.message import CHUNK_OVERHEAD_BYTES, ShadowResult
 
-Send = Callable[[int, OutgoingRequest, bytes | Upload, float], Awaitable[ShadowResult]]
+Send = Callable[[int, OutgoingRequest, bytes | Upload, float, Want | None], Awaitable[ShadowResult]]
 
 
 class ShadowTasks:
@@ -25,6 +26,11 @@ class ShadowTasks:
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._uploads: dict[int, Upload] = {}
+        self._wants: dict[int, Want] = {}
+
+    def want(self, number: int, want: Want) -> None:
+        """Keep of the next request's answer, which has that number, what is wanted."""
+        self._wants[number] = want
 
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         """Send a request with its whole body."""
@@ -49,6 +55,7 @@ class ShadowTasks:
 
     def abort(self, number: int) -> None:
         """Stop at once; there is no result then."""
+        self._wants.pop(number, None)
         task = self._tasks.get(number)
         if task is not None:
             task.cancel()
@@ -59,14 +66,20 @@ class ShadowTasks:
             task.cancel()
 
     def _start(self, number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float) -> None:
-        task = self._loop.create_task(self._serve(number, request, body, timeout_s))
+        want = self._wants.pop(number, None)
+        task = self._loop.create_task(self._serve(number, request, body, timeout_s, want))
         self._tasks[number] = task
         task.add_done_callback(partial(self._forget, number))
 
     async def _serve(
-        self, number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float
+        self,
+        number: int,
+        request: OutgoingRequest,
+        body: bytes | Upload,
+        timeout_s: float,
+        want: Want | None,
     ) -> None:
-        self._on_result(await self._send(number, request, body, timeout_s))
+        self._on_result(await self._send(number, request, body, timeout_s, want))
 
     def _taken(self, number: int, size: int) -> None:
         self._on_taken(number, size + CHUNK_OVERHEAD_BYTES)

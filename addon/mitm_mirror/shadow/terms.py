@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.pool_limits import PoolLimits
+from mitm_mirror.shadow.answer import Want
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +17,5 @@ class Terms:
     """What slots and memory are shared out by: a cluster name."""
     limits: PoolLimits | None = None
     outlier: OutlierPolicy | None = None
+    want: Want | None = None
+    """What is kept of the answer, for `Ending.result.answer`; None: nothing, which costs nothing."""

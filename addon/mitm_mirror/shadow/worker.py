@@ -22,6 +22,7 @@ import msgspec
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, ToWorker
 from mitm_mirror.shadow.sender import Sender
@@ -48,6 +49,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder()
         self._request_decoder = msgspec.msgpack.Decoder(OutgoingRequest)
+        self._want_decoder = msgspec.msgpack.Decoder(Want)
         self._shadows = ShadowTasks(send, self._add_result, self._add_taken)
         self._results: list[ShadowResult] = []
         self._taken: dict[int, int] = {}
@@ -77,6 +79,8 @@ class Worker:
                 self._shadows.put(frame.number, frame.body)
             elif frame.kind == ToWorker.END:
                 self._shadows.end(frame.number)
+            elif frame.kind == ToWorker.WANT:
+                self._shadows.want(frame.number, self._want_decoder.decode(frame.message))
             else:
                 self._shadows.abort(frame.number)
 
@@ -88,6 +92,7 @@ class Worker:
             if self._broken_frames == 1:
                 kind = type(error).__name__  # its message may quote the frame
                 _say(f"A frame is broken ({kind}); further ones are not reported.")
+            self._shadows.abort(frame.number)
             text = "the worker could not read the request"
             self._add_result(ShadowResult(frame.number, Outcome.PROTOCOL_ERROR, 0, 0, 0.0, text))
             return
