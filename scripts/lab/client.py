@@ -10,10 +10,14 @@ TIMEOUT_S = 60.0
 
 
 class RawConnection:
-    """One connection to a loopback port; a response is read to its end, and no further."""
+    """One connection; a response is read to its end, and no further."""
 
-    def __init__(self, port: int, timeout_s: float = TIMEOUT_S) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+    def __init__(self, where: int | socket.socket, timeout_s: float = TIMEOUT_S) -> None:
+        """`where` is a loopback port, or a connected socket, which is closed with the connection."""
+        if isinstance(where, int):
+            where = socket.create_connection(("127.0.0.1", where))
+        where.settimeout(timeout_s)
+        self._socket = where
         self._buffer = bytearray()
 
     def send(self, data: bytes) -> None:

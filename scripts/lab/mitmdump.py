@@ -11,6 +11,9 @@ from lab.process import START_TIMEOUT_S, Process, children_of
 ROOT = Path(__file__).resolve().parents[2]
 ADDON = ROOT / "addon" / "addon.py"
 
+# mitmproxy takes two modes with the same words for an address and a port as a mistake, port 0 included.
+_LOOPBACK_SPELLINGS = ("127.0.0.1", "127.0.1", "127.1")
+
 StartMitmdump = Callable[..., "Mitmdump"]
 """The tests' fixture: starts it with the test's rules; takes `mode=` and options by name."""
 
@@ -18,8 +21,10 @@ StartMitmdump = Callable[..., "Mitmdump"]
 class Mitmdump(Process):
     """mitmdump with the addon, listening on a loopback port that the system chose.
 
-    `options` become `--set name=value`; a value that is a list is given once an element.
-    `addon` None means plain mitmdump. Raises ProcessFailedError where it does not come up.
+    `mode` may be up to three, each with a port of its own; one that says where to listen (`transparent@9090`)
+    listens there. `options` become `--set name=value`; a value that is a list is given once an element.
+    `addon` None means plain mitmdump. `wrapper` is what comes before the command, such as `ip netns exec`.
+    Raises ProcessFailedError where it does not come up.
     """
 
     def __init__(
@@ -27,9 +32,10 @@ class Mitmdump(Process):
         folder: Path,
         options: Mapping[str, str | Sequence[str]] | None = None,
         *,
-        mode: str = "regular",
+        mode: str | Sequence[str] = "regular",
         addon: Path | str | None = ADDON,
         arguments: Sequence[str] = (),
+        wrapper: Sequence[str] = (),
         python: Path | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
@@ -38,7 +44,10 @@ class Mitmdump(Process):
     ) -> None:
         # Not resolved: an environment's python is a link to the one that it was made from.
         program = (python or Path(sys.executable)).with_name("mitmdump")
-        argv: list[str | Path] = [program, "--mode", f"{mode}@127.0.0.1:0"]
+        modes = [mode] if isinstance(mode, str) else mode
+        argv: list[str | Path] = [*wrapper, program]
+        for spelling, each in zip(_LOOPBACK_SPELLINGS, modes, strict=False):
+            argv += ["--mode", each if "@" in each else f"{each}@{spelling}:0"]
         if addon is not None:
             argv += ["-s", str(addon)]
         # mitmdump's default prints every flow, which drowns the log and costs time under load.
@@ -62,10 +71,14 @@ class Mitmdump(Process):
                 raise
 
     def wait_until_listening(self, timeout_s: float = START_TIMEOUT_S) -> int:
-        """The port that it listens on, once it does."""
-        match = self.wait_for_log(r"listening at (?:.*[^\d])?127\.0\.0\.1:(\d+)\.", timeout_s=timeout_s)
-        self.port = int(match[1])
+        """The port that it listens on, once it does; of several modes the first that is ready."""
+        self.port = self.port_of("", timeout_s=timeout_s)
         return self.port
+
+    def port_of(self, mode: str, timeout_s: float = START_TIMEOUT_S) -> int:
+        """The port of one of several modes, by mitmproxy's words for it, such as `SOCKS v5 proxy`."""
+        pattern = rf"{re.escape(mode)} listening at (?:.*[^\d])?(?:127\.0\.0\.1|\*):(\d+)\."
+        return int(self.wait_for_log(pattern, timeout_s=timeout_s)[1])
 
     @property
     def worker_pids(self) -> list[int]:

@@ -1,7 +1,7 @@
 """Real mitmdump, real sockets: the scene that the end-to-end tests play in."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -46,9 +46,17 @@ def start(tmp_path: Path, confdir: Path, rules: Path) -> Iterator[StartMitmdump]
     """Starts mitmdump with the addon and `rules`; ends it with the test. What it said is shown on failure."""
     with contextlib.ExitStack() as stack:
 
-        def start_mitmdump(*, mode: str = "regular", **options: str) -> Mitmdump:
+        def start_mitmdump(
+            *,
+            mode: str | Sequence[str] = "regular",
+            arguments: Sequence[str] = (),
+            wrapper: Sequence[str] = (),
+            **options: str,
+        ) -> Mitmdump:
             given = {"confdir": str(confdir), "mirror_rules": str(rules), **options}
-            mitmdump = stack.enter_context(Mitmdump(tmp_path, given, mode=mode))
+            mitmdump = stack.enter_context(
+                Mitmdump(tmp_path, given, mode=mode, arguments=arguments, wrapper=wrapper)
+            )
             stack.callback(lambda: print(*interesting(mitmdump.lines)[-60:], sep="\n"))  # noqa: T201 - for pytest
             return mitmdump
 

@@ -105,12 +105,20 @@ def test_head_is_what_the_client_sent_byte_by_byte() -> None:
     ("mode", "expected"),
     [
         pytest.param("regular", "original.example:81", id="regular: from the URI"),
-        pytest.param("transparent", "", id="transparent: there is none"),
+        pytest.param("upstream:http://x:9", "original.example:81", id="upstream: from the URI"),
+        pytest.param("socks5", "original.example:81", id="SOCKS: what the client named"),
+        pytest.param("transparent", "original.example:81", id="transparent: where the client went"),
         pytest.param("reverse:http://x:9", "", id="reverse: there is none"),
     ],
 )
 def test_the_authority_of_a_request_without_host(mode: str, expected: str) -> None:
     assert expected == read_head(make_flow(mode=mode, headers=())).authority
+
+
+def test_an_ipv6_address_as_authority_has_brackets() -> None:
+    flow = make_flow(mode="transparent", headers=(), host="2001:db8::7", port=80)
+
+    assert read_head(flow).authority == "[2001:db8::7]:80"
 
 
 def test_http2_authority_is_the_authority() -> None:

@@ -32,8 +32,10 @@ def read_head(flow: http.HTTPFlow) -> RequestHead:
         scheme, port = ("https", 443) if flow.client_conn.tls else ("http", 80)
     else:
         scheme, port = request.scheme, request.port
-        # Absolute form may come without Host in HTTP/1.0; then the URI is all there is.
-        if not authority and isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode):
+        # HTTP/1.0 may come without Host; where the client meant to go is then all there is: the URI's
+        # host, the one that CONNECT or SOCKS named, or in transparent mode an address (a ServiceEntry's
+        # `addresses` may know it).
+        if not authority:
             authority = f"{bracketed(request.host)}:{request.port}"
     written = written_port(authority)
     port = port if written is None else written
