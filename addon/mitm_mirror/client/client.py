@@ -15,6 +15,7 @@ from mitm_mirror.client.outgoing import build_request
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.slots import IdleSlots
+from mitm_mirror.client.surplus import has_surplus
 from mitm_mirror.client.tls import ClientTls
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
@@ -153,10 +154,11 @@ class Client:
                         sink.chunk(data)
                 finally:
                     await response.aclose()
-            surplus = self._idle.keep(endpoint, transport)
-            transport = None
-            if surplus is not None:
-                await self._close(surplus)
+            if not has_surplus(transport, response):
+                pushed_out = self._idle.keep(endpoint, transport)
+                transport = None
+                if pushed_out is not None:
+                    await self._close(pushed_out)
         except UnwantedAnswerError:
             return Sent(Outcome.OK)
         except Exception as error:  # noqa: BLE001  each one is classified, bugs are reported
