@@ -341,20 +341,23 @@ async def test_slow_primaries_make_the_governor_hold_shadows_back(tmp_path: Path
         governor = bench.addon.mirrors.governor
         assert governor is not None
         bench.addon.mirrors._draw = lambda: 0.6
+        now = 100.0
+        bench.addon.mirrors._clock = lambda: now
         slow, held = make_flow(), make_flow()
         await bench.cycle(slow, "requestheaders", "request")
-        assert slow.request.timestamp_end is not None
         slow.response = http.Response.make(200)
-        slow.response.timestamp_start = slow.request.timestamp_end + 0.6
-        await bench.cycle(slow, "responseheaders", "response")
+        now += 0.6
+        await bench.cycle(slow, "responseheaders")
+        now += 9.0  # the answer's body is slow, too, which is not looked at
+        await bench.cycle(slow, "response")
         governor.end_period()
         await bench.cycle(held, "requestheaders", "request")
         stats = "\n".join(row[0] for row in bench.context.master.commands.call("mirror.stats"))
         governor.end_period()
         failed = make_flow()
         await bench.cycle(failed, "requestheaders", "request")
-        assert failed.request.timestamp_end is not None
-        failed.error = mitm_flow.Error("late", failed.request.timestamp_end + 9.0)
+        now += 9.0
+        failed.error = mitm_flow.Error("late")
         await bench.cycle(failed, "error")
         governor.end_period()
         share = governor.share
@@ -366,6 +369,24 @@ async def test_slow_primaries_make_the_governor_hold_shadows_back(tmp_path: Path
     assert "held back by mirror_governor: primaries are slow" in bench.log.read_text()
     assert "governor: 50% is mirrored, primaries are slow; 1 requests held back so far" in stats
     assert share < 0.5
+
+
+@in_loop
+async def test_a_wall_clock_that_is_set_holds_no_shadow_back(tmp_path: Path) -> None:
+    async with running(tmp_path, mirror_governor="primary=0.5") as bench:
+        governor = bench.addon.mirrors.governor
+        assert governor is not None
+        flow = make_flow()
+        await bench.cycle(flow, "requestheaders", "request")
+        flow.response = http.Response.make(200)
+        flow.response.timestamp_start = flow.request.timestamp_start + 3600
+        flow.response.timestamp_end = flow.request.timestamp_start - 3600
+        await bench.cycle(flow, "responseheaders", "response")
+        governor.end_period()
+        [record] = [record for record in bench.records() if record["copy"] == "primary"]
+
+    assert governor.share == 1
+    assert record["duration_ms"] == 0.0
 
 
 @in_loop

@@ -37,6 +37,9 @@ class Exchange:
     sent: SentPrimary | None = None
     """How they ended; None before that, and where the client left."""
     logged: bool = False
+    sent_at: float | None = None
+    """When the whole request went to its primary, in seconds of a monotonic clock; None once it is answered,
+    and where nobody asks."""
 
 
 @dataclass(slots=True)

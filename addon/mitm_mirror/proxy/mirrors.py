@@ -39,6 +39,7 @@ class Mirrors:
         log_copy: Callable[[Callable[[], AccessRecord]], None],
         is_own_address: Callable[[str, int], bool],
         draw: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ledger = ledger
         self.paused = False
@@ -52,6 +53,7 @@ class Mirrors:
         self._log_copy = log_copy
         self._is_own_address = is_own_address
         self._draw = draw
+        self._clock = clock
 
     def mirror(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
         """Opens a pair for every mirror of the route, and sends a shadow where one is due.
@@ -59,6 +61,8 @@ class Mirrors:
         Call it when the request is complete, unless `feed` has been. Every pair that is opened ends,
         whatever goes wrong.
         """
+        if self.governor is not None:
+            exchange.sent_at = self._clock()
         body = _body_of(flow, exchange)
         size = None if body is None else len(body)
         for shadow in self._open_pairs(flow, exchange, forward, size):
@@ -90,15 +94,15 @@ class Mirrors:
         for upload in exchange.uploads or ():
             upload.abort("the request was not completed, by its client or for its primary")
 
-    def saw_primary(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        """Tells the governor how long a primary took to begin its answer, or to fail."""
-        started = flow.request.timestamp_end
-        if self.governor is None or started is None or not isinstance(exchange.decision, Forward):
-            return
-        if flow.response is not None:
-            self.governor.saw_primary(flow.response.timestamp_start - started - exchange.decision.delay_s)
-        elif flow.error is not None:
-            self.governor.saw_primary(flow.error.timestamp - started - exchange.decision.delay_s)
+    def saw_primary(self, exchange: Exchange) -> None:
+        """Tells the governor how long a primary took to begin its answer, or to fail.
+
+        Where we send it ourselves, its whole answer is read before anybody hears of it. By a clock of
+        our own: mitmproxy's times are the wall's, and somebody may set that.
+        """
+        sent_at, exchange.sent_at = exchange.sent_at, None
+        if self.governor is not None and sent_at is not None:
+            self.governor.saw_primary(self._clock() - sent_at)
 
     def on_end(self, ending: Ending[Shadow]) -> None:
         """What the pool calls, once for each shadow that was submitted."""

@@ -58,7 +58,7 @@ def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
         status=response.status_code if response else 0,
         request_bytes=_body_size(request, exchange.request_body),
         response_bytes=_body_size(response, exchange.response_body) if response else None,
-        duration_ms=(ended - started) * 1000 if ended else None,
+        duration_ms=_milliseconds(started, ended) if ended else None,
         first_byte_ms=_first_byte_ms(flow, exchange),
         delay_ms=decision.delay_s * 1000 or None,
         destination=forward.target.cluster if forward else _answered_for(decision),
@@ -133,7 +133,12 @@ def _first_byte_ms(flow: http.HTTPFlow, exchange: Exchange) -> float | None:
         return None
     if exchange.sent is not None and not exchange.sent.head_at:
         return None  # the answer is ours
-    return max(0.0, flow.response.timestamp_start - sent) * 1000
+    return _milliseconds(sent, flow.response.timestamp_start)
+
+
+def _milliseconds(start: float, end: float) -> float:
+    """Between two of mitmproxy's times. They are the wall's: where it was set back meanwhile, it is 0."""
+    return max(0.0, end - start) * 1000
 
 
 def _body_size(message: http.Message, tap: StreamTap | None) -> int | None:

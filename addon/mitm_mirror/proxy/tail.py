@@ -107,10 +107,13 @@ class MirrorTail:
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         exchange = self._exchanges.get(flow)
-        if exchange is not None and exchange.sent is not None and flow.response is not None:
+        if exchange is None or flow.response is None:
+            return
+        self._mirrors.saw_primary(exchange)
+        if exchange.sent is not None:
             # mitmproxy has put the time of now there, as for any answer that it did not read itself.
             flow.response.timestamp_start = exchange.sent.head_at or flow.response.timestamp_start
-        elif exchange is not None and flow.response is not None and flow.response.stream:
+        elif flow.response.stream:
             exchange.response_body = flow.response.stream = StreamTap(flow.response.stream)
 
     @guarded
@@ -130,5 +133,5 @@ class MirrorTail:
             self._mirrors.abort(exchange)
         if not exchange.logged:
             exchange.logged = True
-            self._mirrors.saw_primary(flow, exchange)
+            self._mirrors.saw_primary(exchange)  # which may have failed before its answer began
             self._log_copy(lambda: primary_record(flow, exchange))
