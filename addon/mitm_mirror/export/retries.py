@@ -29,10 +29,13 @@ _OTHER_PRIORITIES = {
 
 
 def timeout_fields(timeout_s: float | None) -> dict[str, Any]:
-    """No timeout where none is given: Envoy's own is 15 s."""
-    text = duration(timeout_s or 0.0)
-    # A gRPC client's `grpc-timeout` counts, up to the route's. Istio says it by a field that is deprecated.
-    return {"timeout": text, "max_stream_duration": {"grpc_timeout_header_max": text}}
+    """No timeout where none is given: Envoy's own is 15 s. A gRPC client's `grpc-timeout` counts up to it."""
+    if not timeout_s:
+        return {"timeout": "0s", "max_stream_duration": {"grpc_timeout_header_max": "0s"}}
+    # Deprecated, and used by Istio all the same: beside its successor, `max_stream_duration`, Envoy heeds no
+    # `timeout` any more. Envoy warns of it at each route, so routes without a timeout have the successor.
+    text = duration(timeout_s)
+    return {"timeout": text, "max_grpc_timeout": text}
 
 
 def retry_policy(spec: HTTPRetry | None, *, by_hash: bool) -> dict[str, Any] | None:
