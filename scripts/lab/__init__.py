@@ -11,6 +11,7 @@
 `client`     a client that sends exact bytes
 `load`       a client that sends many requests at once
 `rules`      rule files for two versions of one service
+`ports`      a port for a server that must be told one
 
 Standard library only, and nothing here imports the package under test. Ports are always the
 system's to hand out, and a socket that was bound once is never given back before it is used.

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ from mitmproxy.addons import proxyserver, view
 from mitmproxy.proxy import context, server_hooks
 from mitmproxy.test import taddons, tflow
 
+from lab.ports import ReservedPort
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.metrics.traffic import TrafficKey
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.addon import UNANSWERABLE_HOST, MirrorAddon
 from mitm_mirror.proxy.delays import Delays
@@ -1248,5 +1251,71 @@ def test_what_counts_against_an_endpoint(
             await bench.cycle(last, "requestheaders", "request")
 
             assert (last.response is not None and last.response.content == b"no healthy upstream") is ejected
+
+    asyncio.run(run())
+
+
+@in_loop
+async def test_metrics_can_be_switched_on_and_off_while_it_runs(tmp_path: Path) -> None:
+    with ReservedPort() as reserved:
+        async with running(tmp_path) as bench:
+            bench.context.configure(bench.addon, mirror_metrics=f"127.0.0.1:{reserved.port}")
+            flow = make_flow()
+            await bench.cycle(flow, "requestheaders", "request")
+            flow.response = http.Response.make(200, b"answer")
+            await bench.cycle(flow, "responseheaders", "response")
+            token = bench.pool.submitted[0][2]
+            result = ShadowResult(1, Outcome.OK, 418, 135, 3.5, "")
+            bench.addon.mirrors.on_end(Ending(token, Outcome.OK, result, 0.1, ""))
+            meter = bench.addon.mirrors.meter
+            assert meter is not None
+            counts = {key: series.requests for key, series in meter.traffic.snapshot().items()}
+            bench.context.configure(bench.addon, mirror_metrics="")
+            assert bench.addon.mirrors.meter is None
+            # nobody listens any more
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", reserved.port)
+
+    assert counts == {
+        TrafficKey("primary", V2.replace("v2", "v1"), 200, "-", grpc=False): 1,
+        TrafficKey("shadow", V2, 418, "-", grpc=False): 1,
+    }
+
+
+@in_loop
+async def test_a_shadow_that_was_never_sent_is_no_request(tmp_path: Path) -> None:
+    with ReservedPort() as reserved:
+        async with running(tmp_path, mirror_metrics=f"127.0.0.1:{reserved.port}") as bench:
+            bench.addon.mirrors.paused = True
+            await bench.cycle(make_flow(), "requestheaders", "request")
+            meter = bench.addon.mirrors.meter
+            assert meter is not None
+            assert meter.traffic.snapshot() == {}
+            assert bench.totals() == {"paused": 1}
+
+
+@in_loop
+async def test_a_port_that_is_taken_is_refused_and_metrics_go_on_where_they_were(tmp_path: Path) -> None:
+    with ReservedPort() as reserved, socket.create_server(("127.0.0.1", 0)) as taken:
+        async with running(tmp_path, mirror_metrics=f"127.0.0.1:{reserved.port}") as bench:
+            wanted = f"127.0.0.1:{taken.getsockname()[1]}"
+            with pytest.raises(exceptions.OptionsError, match=f"mirror_metrics: cannot listen at {wanted}: "):
+                bench.context.configure(bench.addon, mirror_metrics=wanted)
+            meter = bench.addon.mirrors.meter
+            assert meter is not None
+            assert meter.address == ("127.0.0.1", reserved.port)
+
+
+@pytest.mark.parametrize(("unsample", "expected"), [(False, b"1"), (True, b"0")], ids=["kept", "unsampled"])
+def test_a_shadow_carries_its_trace_and_is_sampled_unless_told_otherwise(
+    tmp_path: Path, unsample: bool, expected: bytes
+) -> None:
+    async def run() -> None:
+        async with running(tmp_path, mirror_unsample_traces=unsample) as bench:
+            flow = make_flow()
+            flow.request.headers["X-B3-Sampled"] = "1"
+            await bench.cycle(flow, "requestheaders", "request")
+            assert dict(bench.pool.submitted[0][0].headers)[b"X-B3-Sampled"] == expected
+            assert flow.request.headers["X-B3-Sampled"] == "1"
 
     asyncio.run(run())

@@ -38,6 +38,8 @@ def test_defaults_are_those_of_the_contract() -> None:
             body_limit_bytes=10 * 1024 * 1024,
             drain_timeout_s=5.0,
             governor=None,
+            metrics=None,
+            unsample_traces=False,
         )
         == settings
     )
@@ -58,6 +60,12 @@ def test_defaults_are_those_of_the_contract() -> None:
         pytest.param("mirror_access_log_format", "apache", id="no such format"),
         pytest.param("mirror_host_suffix", "-sha dow", id="space in a Host"),
         pytest.param("mirror_governor", "on", id="no bound"),
+        pytest.param("mirror_metrics", "127.0.0.1:0", id="a port that nobody knows"),
+        pytest.param("mirror_metrics", "127.0.0.1", id="no port"),
+        pytest.param("mirror_metrics", ":9464", id="no host"),
+        pytest.param("mirror_metrics", "127.0.0.1:65536", id="no such port"),
+        pytest.param("mirror_metrics", "http://127.0.0.1:9464", id="a URL"),
+        pytest.param("mirror_metrics", "127.0.0.1:9464/metrics", id="a path"),
         pytest.param("mirror_governor", "lag=0", id="no lag is never so"),
         pytest.param("mirror_governor", "lag=1,lag=2", id="a bound twice"),
         pytest.param("mirror_governor", "primary=soon", id="a bound that is no number"),
@@ -84,6 +92,8 @@ def test_a_wrong_value_is_refused_with_option_value_and_what_would_do(option: st
         pytest.param(
             "mirror_governor", "primary=2, lag=0.1", "governor", GovernorBounds(0.1, 2.0), id="both bounds"
         ),
+        pytest.param("mirror_metrics", "[::1]:9464", "metrics", ("::1", 9464), id="IPv6"),
+        pytest.param("mirror_metrics", "localhost:1", "metrics", ("localhost", 1), id="a name"),
         pytest.param(
             "mirror_gateways", ["gw"], "vantage", Vantage(("default/gw",), "default", {}), id="a gateway"
         ),

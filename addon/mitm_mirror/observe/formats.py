@@ -88,8 +88,7 @@ def format_envoy(record: AccessRecord) -> str:
         details = details.replace("_before_", "_after_")
     if record.retries_exhausted:
         flags = "URX" if flags == "-" else f"URX,{flags}"
-    if record.delay_ms is not None:
-        flags = _with_delay(flags)
+    flags = response_flags(record.outcome, delayed=record.delay_ms is not None)
     headers = record.headers
     return (
         f"[{format_start_time(record.start_time)}]"
@@ -106,6 +105,19 @@ def format_envoy(record: AccessRecord) -> str:
         f" copy={record.copy} id={token(record.id)} outcome={record.outcome.value}"
         f"{_error_field(record)}"
     )
+
+
+def response_flags(outcome: Outcome | PrimaryOutcome, *, delayed: bool) -> str:
+    """Envoy's response flags, `-` for none; `delayed` where a fault held the request.
+
+    DI (DelayInjected) has its place: Envoy writes them in the order of its enum.
+    """
+    flags, _ = _ENVOY_WORDS[outcome]
+    if not delayed:
+        return flags
+    if flags == "-":
+        return "DI"
+    return f"DI,{flags}" if flags in ("FI", "DC") else f"{flags},DI"
 
 
 def format_json(record: AccessRecord) -> str:
@@ -131,13 +143,6 @@ def _ncsa_time(seconds: int) -> str:
 
 def _envoy_protocol(http_version: str) -> str:
     return http_version.removesuffix(".0") if http_version in ("HTTP/2.0", "HTTP/3.0") else http_version
-
-
-def _with_delay(flags: str) -> str:
-    """The flags with DI (DelayInjected) in its place: Envoy writes them in the order of its enum."""
-    if flags == "-":
-        return "DI"
-    return f"DI,{flags}" if flags in ("FI", "DC") else f"{flags},DI"
 
 
 def _error_field(record: AccessRecord) -> str:

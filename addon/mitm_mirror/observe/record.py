@@ -170,9 +170,8 @@ class AccessRecord:
 
     @property
     def destination_parts(self) -> tuple[int, str, str]:
-        """(port, subset, host) of `destination`; `(0, "", destination)` where it is no cluster's name."""
-        match = _CLUSTER.fullmatch(self.destination)
-        return (int(match[1]), match[2], match[3]) if match else (0, "", self.destination)
+        """`cluster_parts` of `destination`."""
+        return cluster_parts(self.destination)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Every field under its stable name, always all of them, in one order; None where absent.
@@ -228,6 +227,12 @@ class AccessRecord:
             "differences": [_difference(item) for item in comparison.differences] if comparison else None,
             "differences_truncated": comparison.truncated if comparison else None,
         }
+
+
+def cluster_parts(destination: str) -> tuple[int, str, str]:
+    """(port, subset, host) of a cluster's name; `(0, "", destination)` where it is none."""
+    match = _CLUSTER.fullmatch(destination)
+    return (int(match[1]), match[2], match[3]) if match else (0, "", destination)
 
 
 def format_start_time(seconds: float) -> str:

@@ -14,9 +14,10 @@ from mitmproxy import addonmanager, connection, ctx, exceptions, http, tls
 from mitmproxy.proxy import server_hooks
 
 from mitm_mirror.client.settings import ClientSettings
+from mitm_mirror.metrics.snapshot import MetricsSnapshot
 from mitm_mirror.observe.formats import FORMATS
 from mitm_mirror.observe.ledger import Ledger, render_requests, render_totals
-from mitm_mirror.observe.record import AccessRecord
+from mitm_mirror.observe.record import AccessRecord, format_address
 from mitm_mirror.observe.writer import LogWriter
 from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.bugs import BugCounter, guarded
@@ -30,6 +31,7 @@ from mitm_mirror.proxy.flows import (
     read_head,
 )
 from mitm_mirror.proxy.listeners import is_own_address
+from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options, parse_settings
 from mitm_mirror.proxy.pressure import PressureGauge
@@ -42,6 +44,7 @@ from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.overflow import overflow_answer
+from mitm_mirror.routing.vantage import DEFAULT_VANTAGE
 from mitm_mirror.shadow.governor import Governor, GovernorBounds
 from mitm_mirror.shadow.pool import ShadowPool
 from mitm_mirror.shadow.settings import PoolSettings
@@ -96,6 +99,7 @@ class MirrorAddon:
             if RULE_OPTIONS & set(updated):
                 self._load_rules(settings)
             log = self._open_log(settings, updated)
+            self._meter(settings.metrics)
         except ValueError as error:
             if self._running:
                 raise exceptions.OptionsError(str(error)) from error
@@ -112,6 +116,7 @@ class MirrorAddon:
         self.mirrors.timeout_s = settings.timeout_s
         self.mirrors.body_limit_bytes = settings.body_limit_bytes
         self.mirrors.host_suffix = settings.host_suffix
+        self.mirrors.unsample_traces = settings.unsample_traces
         self._govern(settings.governor)
         if self.mirrors.pool is None:
             # Not in `running`: mitmproxy listens before it calls that.
@@ -255,6 +260,7 @@ class MirrorAddon:
         if self._log is not None:
             self._log.close()
             self._log = None
+        self._meter(None)
 
     def log_copy(self, make_record: Callable[[], AccessRecord]) -> None:
         """Appends one copy to the access log; without a log no record is made, which is half of our cost."""
@@ -282,6 +288,39 @@ class MirrorAddon:
             self.mirrors.governor = Governor(bounds)
             self._gauge = PressureGauge(self.mirrors.governor, asyncio.get_running_loop())
             self._gauge.start()
+
+    def _meter(self, address: tuple[str, int] | None) -> None:
+        """Has metrics served at `address` from now on; None ends it. The same address goes on as it is."""
+        meter = self.mirrors.meter
+        if address == (meter.address if meter else None):
+            return
+        if address is None:
+            self.mirrors.meter = None
+        else:
+            try:
+                self.mirrors.meter = Meter(*address, self._snapshot, asyncio.get_running_loop())
+            except ValueError as error:
+                raise ValueError(f"mirror_metrics: {error}") from error
+            logger.info("mirror: metrics at http://%s/metrics", format_address(*address))
+        if meter is not None:
+            meter.close()
+
+    def _snapshot(self, meter: Meter) -> MetricsSnapshot:
+        governor, pool, settings = self.mirrors.governor, self.mirrors.pool, self._settings
+        return MetricsSnapshot(
+            vantage=settings.vantage if settings else DEFAULT_VANTAGE,
+            traffic=meter.traffic.snapshot(),
+            ledger=self.ledger.snapshot(),
+            pool=None if pool is None else pool.stats(),
+            queue_limit_bytes=settings.queue_bytes if settings else 0,
+            rules_generation=self.rules.current.generation,
+            rules_refused=self.rules.refusals,
+            governor_share=governor.share if governor else 1.0,
+            governor_held_back=governor.held_back if governor else 0,
+            loop_lag_s=meter.loop_lag.snapshot(),
+            paused=self.mirrors.paused,
+            bugs=dict(self.bugs.counts),
+        )
 
     def _load_rules(self, settings: MirrorSettings) -> None:
         try:

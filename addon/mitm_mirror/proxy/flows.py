@@ -9,6 +9,7 @@ from mitm_mirror.routing.authority import bracketed, server_name, written_port
 from mitm_mirror.routing.decision import Forward, MirrorCopy, Target
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.request import HeaderFields, RequestHead
+from mitm_mirror.routing.trace_context import unsample
 from mitm_mirror.text import decode, encode
 
 _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"})
@@ -128,14 +129,21 @@ def make_answer(flow: http.HTTPFlow, status: int, headers: HeaderFields, body: b
 
 
 def copy_request(
-    flow: http.HTTPFlow, copy: MirrorCopy, target: Target, body_bytes: int | None
+    flow: http.HTTPFlow,
+    copy: MirrorCopy,
+    target: Target,
+    body_bytes: int | None,
+    *,
+    unsample_traces: bool = False,
 ) -> OutgoingRequest:
     """The copy of a routed request for one mirror, equal to the primary apart from its Host.
 
     A snapshot: later changes to the flow do not reach it. `body_bytes` is None where the body is still
-    coming and nobody said how long it is.
+    coming and nobody said how long it is. With `unsample_traces` tracing is told not to record it.
     """
     fields = _with_host(_as_http1(flow.request, body_bytes), encode(copy.authority), insert=True)
+    if unsample_traces:
+        fields = unsample(fields)
     if copy.headers:
         fields = apply_operations(fields, copy.headers)
     return _outgoing(flow.request, target, copy.sni, fields)

@@ -15,6 +15,7 @@ from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.flows import copy_request
+from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.shadows import Shadow, shadow_record
 from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.authority import server_name
@@ -47,9 +48,12 @@ class Mirrors:
         """None before the first configuration and after the drain."""
         self.governor: Governor | None = None
         """None where it is off."""
+        self.meter: Meter | None = None
+        """None without `mirror_metrics`."""
         self.timeout_s = 0.0
         self.host_suffix = ""
         self.body_limit_bytes = 0
+        self.unsample_traces = False
         self._log_copy = log_copy
         self._is_own_address = is_own_address
         self._draw = draw
@@ -103,6 +107,11 @@ class Mirrors:
         sent_at, exchange.sent_at = exchange.sent_at, None
         if self.governor is not None and sent_at is not None:
             self.governor.saw_primary(self._clock() - sent_at)
+
+    def count_primary(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """Has a primary that has ended counted; call it once."""
+        if self.meter is not None:
+            self.meter.count_primary(flow, exchange)
 
     def on_end(self, ending: Ending[Shadow]) -> None:
         """What the pool calls, once for each shadow that was submitted."""
@@ -166,7 +175,9 @@ class Mirrors:
 
     def _request(self, flow: http.HTTPFlow, shadow: Shadow, body_bytes: int | None) -> OutgoingRequest:
         assert shadow.copy.target is not None
-        shadow.request = copy_request(flow, shadow.copy, shadow.copy.target, body_bytes)
+        shadow.request = copy_request(
+            flow, shadow.copy, shadow.copy.target, body_bytes, unsample_traces=self.unsample_traces
+        )
         return shadow.request
 
     def _terms(self, shadow: Shadow) -> Terms:
@@ -188,6 +199,8 @@ class Mirrors:
         self, shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow] | None = None
     ) -> None:
         shadow.pair.close(outcome)
+        if self.meter is not None:
+            self.meter.count_shadow(shadow, outcome, ending)
         flow = shadow.flow()
         if flow is not None:
             flow.metadata.setdefault(FLOW_OUTCOMES, {})[shadow.copy.destination] = outcome.value

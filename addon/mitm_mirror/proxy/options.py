@@ -10,6 +10,7 @@ from mitmproxy import addonmanager, optmanager
 from mitmproxy.utils import human
 
 from mitm_mirror.observe.formats import FORMATS
+from mitm_mirror.routing.authority import server_name, written_port
 from mitm_mirror.routing.hosts import DEFAULT_NAMESPACE
 from mitm_mirror.routing.vantage import MESH, Vantage, VantageError, parse_vantage
 from mitm_mirror.rule_set import default_rules
@@ -35,6 +36,9 @@ class MirrorSettings:
     drain_timeout_s: float
     governor: GovernorBounds | None
     """None where it is off."""
+    metrics: tuple[str, int] | None
+    """Host (IPv6 without brackets) and port of the endpoint; None without one."""
+    unsample_traces: bool
 
 
 def add_options(loader: addonmanager.Loader) -> None:
@@ -115,6 +119,18 @@ def add_options(loader: addonmanager.Loader) -> None:
         "Mirror less while the proxy or primaries are slow: lag=SECONDS (how late its event loop may be), "
         "primary=SECONDS (until an answer begins), or both with a comma. Empty: off.",
     )
+    loader.add_option(
+        "mirror_metrics",
+        str,
+        "",
+        "HOST:PORT where Prometheus finds metrics, such as 127.0.0.1:9464. Empty: nowhere.",
+    )
+    loader.add_option(
+        "mirror_unsample_traces",
+        bool,
+        False,
+        "Clear the sampled flag of traceparent and B3 headers on shadows, so that tracing leaves them out.",
+    )
 
 
 def parse_settings(options: optmanager.OptManager) -> MirrorSettings:
@@ -135,6 +151,8 @@ def parse_settings(options: optmanager.OptManager) -> MirrorSettings:
         body_limit_bytes=_parse_bytes("mirror_body_limit", options.mirror_body_limit),
         drain_timeout_s=_parse_seconds("mirror_drain_timeout", options.mirror_drain_timeout, zero_ok=True),
         governor=_parse_governor(options.mirror_governor),
+        metrics=_parse_metrics(options.mirror_metrics),
+        unsample_traces=options.mirror_unsample_traces,
     )
 
 
@@ -182,6 +200,18 @@ def _parse_governor(value: str) -> GovernorBounds | None:
             )
         bounds[name] = _parse_seconds(f"mirror_governor: {name}", seconds)
     return GovernorBounds(bounds.get("lag"), bounds.get("primary"))
+
+
+def _parse_metrics(value: str) -> tuple[str, int] | None:
+    if not value:
+        return None
+    host, port = server_name(value), written_port(value)
+    # A port that the system chose would be one that nobody can be told to scrape.
+    if not host or not port or "/" in value:
+        raise ValueError(
+            f"mirror_metrics: {value!r}, expected HOST:PORT such as 127.0.0.1:9464, port 1 to 65535"
+        )
+    return host, port
 
 
 def _parse_bytes(option: str, value: str) -> int:

@@ -1,8 +1,9 @@
-"""Feeds the governor: a timer in mitmproxy's loop that sees how late it is itself."""
+"""Feeds the governor with how late mitmproxy's loop is."""
 
 import asyncio
 import logging
 
+from mitm_mirror.proxy.loop_lag import LoopLag
 from mitm_mirror.shadow.governor import PERIOD_S, Governor
 
 logger = logging.getLogger(__name__)
@@ -16,32 +17,23 @@ class PressureGauge:
 
     def __init__(self, governor: Governor, loop: asyncio.AbstractEventLoop) -> None:
         self._governor = governor
-        self._loop = loop
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._lag = LoopLag(self._sample, loop, PERIOD_S / _SAMPLES_A_PERIOD)
         self._samples = 0
 
     def start(self) -> None:
         """Begin; call it once."""
-        self._plan()
+        self._lag.start()
 
     def stop(self) -> None:
         """Measure no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._lag.stop()
 
-    def _plan(self) -> None:
-        self._due = self._loop.time() + PERIOD_S / _SAMPLES_A_PERIOD
-        self._timer = self._loop.call_at(self._due, self._sample)
-
-    def _sample(self) -> None:
-        self._governor.saw_lag(self._loop.time() - self._due)
+    def _sample(self, late_s: float) -> None:
+        self._governor.saw_lag(late_s)
         self._samples += 1
         if self._samples == _SAMPLES_A_PERIOD:
             self._samples = 0
             self._end_period()
-        self._plan()
 
     def _end_period(self) -> None:
         governor = self._governor

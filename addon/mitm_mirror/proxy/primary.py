@@ -40,14 +40,12 @@ def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
     """The access-log record of the copy that the client got its answer from."""
     request, response, error = flow.request, flow.response, flow.error
     decision = exchange.decision
-    started = request.timestamp_start
-    ended = (response and response.timestamp_end) or (error and error.timestamp) or request.timestamp_end
     forward = decision if isinstance(decision, Forward) else None
     client = flow.client_conn
     return AccessRecord(
         copy="primary",
         id=flow.id,
-        start_time=started,
+        start_time=request.timestamp_start,
         client=exchange.head.client,
         client_port=client.peername[1],
         method=exchange.head.method,
@@ -58,10 +56,10 @@ def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
         status=response.status_code if response else 0,
         request_bytes=_body_size(request, exchange.request_body),
         response_bytes=_body_size(response, exchange.response_body) if response else None,
-        duration_ms=_milliseconds(started, ended) if ended else None,
+        duration_ms=primary_duration_ms(flow),
         first_byte_ms=_first_byte_ms(flow, exchange),
         delay_ms=decision.delay_s * 1000 or None,
-        destination=forward.target.cluster if forward else _answered_for(decision),
+        destination=primary_destination(decision),
         endpoint=_endpoint(forward, exchange),
         attempts=exchange.attempts or None,
         retries_exhausted=None if exchange.sent is None else exchange.sent.exhausted,
@@ -70,7 +68,7 @@ def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
         virtual_service=decision.rule.virtual_service,
         route=decision.rule.route,
         rules_generation=exchange.generation,
-        outcome=_outcome(flow, exchange),
+        outcome=primary_outcome(flow, exchange),
         error=error_text(error.msg) if error else exchange.sent.error if exchange.sent else "",
         headers=pick_headers(exchange.head.headers),
     )
@@ -82,7 +80,15 @@ def _endpoint(forward: Forward | None, exchange: Exchange) -> str:
     return (exchange.target or forward.target).endpoint.host_port
 
 
-def _answered_for(decision: Forward | Answer) -> str:
+def primary_duration_ms(flow: http.HTTPFlow) -> float | None:
+    """From the request's head to the end of its answer, or to the error; None where neither is known."""
+    request, response, error = flow.request, flow.response, flow.error
+    ended = (response and response.timestamp_end) or (error and error.timestamp) or request.timestamp_end
+    return _milliseconds(request.timestamp_start, ended) if ended else None
+
+
+def primary_destination(decision: Forward | Answer) -> str:
+    """The cluster that the request went to, or would have; empty where the route has none."""
     return decision.destination if isinstance(decision, Answer) else decision.target.cluster
 
 
@@ -93,7 +99,8 @@ def error_text(message: str) -> str:
     return re.split(r"[:'\"(]", message, maxsplit=1)[0].strip()
 
 
-def _outcome(flow: http.HTTPFlow, exchange: Exchange) -> PrimaryOutcome:
+def primary_outcome(flow: http.HTTPFlow, exchange: Exchange) -> PrimaryOutcome:
+    """How a primary ended; call it when it has."""
     if flow.error is None and exchange.sent is not None:
         return _SENT_OUTCOMES[exchange.sent.end]
     if flow.error is None:

@@ -133,5 +133,6 @@ class MirrorTail:
             self._mirrors.abort(exchange)
         if not exchange.logged:
             exchange.logged = True
+            self._mirrors.count_primary(flow, exchange)
             self._mirrors.saw_primary(exchange)  # which may have failed before its answer began
             self._log_copy(lambda: primary_record(flow, exchange))
