@@ -21,7 +21,7 @@ _KEY = b"x-parity"
 
 # What Envoy adds and the addon does not (docs/envoy.md); `content-length: 0` where a method may have a body.
 _ADDED_BY_ENVOY = frozenset(
-    {b"content-length", b"x-envoy-internal", b"x-forwarded-for", b"x-forwarded-proto"}
+    {b"content-length", b"grpc-timeout", b"x-envoy-internal", b"x-forwarded-for", b"x-forwarded-proto"}
 )
 # Of the connection, not of the answer; and `date`, which Envoy adds where there is none.
 _OF_THE_HOP = frozenset({b"connection", b"content-length", b"date", b"server", b"transfer-encoding"})

@@ -35,7 +35,7 @@ def services(ports: Mapping[str, int]) -> list[Any]:
     """What may be a destination, as documents.
 
     `svc` has a subset for each backend, `twoports` another backend on each port, `empty` no endpoint,
-    `refused` one where nobody listens,
+    `refused` one where nobody listens, `half` v1 and one of those,
     `byname` one that is found by DNS, `heavy` three quarters of its weight on v1.
     """
     http = [{"number": 8080, "name": "http", "protocol": "HTTP"}]
@@ -47,6 +47,7 @@ def services(ports: Mapping[str, int]) -> list[Any]:
         _service("twoports", two, [_at(p7001=ports["v1"], p7002=ports["v2"])]),
         _service("empty", http, []),
         _service("refused", http, [_at(http=ports["refused"])]),
+        _service("half", http, [_at(http=ports["refused"]), _at(http=ports["v1"])]),
         _service("byname", http, [_at("localhost", http=ports["v1"])], "DNS"),
         _service(
             "heavy", http, [{**_at(http=ports["v1"]), "weight": 3}, {**_at(http=ports["v2"]), "weight": 1}]
