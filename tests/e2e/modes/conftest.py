@@ -7,6 +7,7 @@ import pytest
 from lab.backend import Backend
 from lab.mirrored import MirroringTask
 from lab.mitmdump import Mitmdump, StartMitmdump
+from lab.namespaces import missing_for_namespaces
 
 
 @pytest.fixture
@@ -29,3 +30,10 @@ def begin(start: StartMitmdump, task: MirroringTask) -> StartMitmdump:
 def authority(confdir: Path) -> Path:
     """mitmproxy's authority, which a client has to trust; there once a mitmdump was started."""
     return confdir / "mitmproxy-ca-cert.pem"
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """For tests that need network namespaces; scripts/test says it, too, where there are none."""
+    if why := missing_for_namespaces():
+        pytest.skip(f"NOT TESTED: {why}")

@@ -10,7 +10,7 @@ from lab.backend import Backend
 from lab.client import RawConnection
 from lab.mirrored import MirroringTask
 from lab.mitmdump import StartMitmdump
-from lab.namespaces import BACKENDS_V4, BACKENDS_V6, PROXY_PORT, Gateway, missing_for_namespaces
+from lab.namespaces import BACKENDS_V4, BACKENDS_V6, PROXY_PORT, Network
 from lab.rules import MIRROR_TO_V2, write_atomically
 from lab.tunnels import start_tls
 
@@ -51,15 +51,9 @@ spec:
 
 
 class Place(NamedTuple):
-    gateway: Gateway
+    network: Network
     task: MirroringTask
     rules: Path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def possible() -> None:
-    if why := missing_for_namespaces():
-        pytest.skip(f"NOT TESTED: transparent mode: {why}")
 
 
 @pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
@@ -69,26 +63,27 @@ def version(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def place(tmp_path: Path, version: int) -> Iterator[Place]:
+def place(tmp_path: Path, namespaces: None, version: int) -> Iterator[Place]:
     backends = {4: BACKENDS_V4, 6: BACKENDS_V6}[version]
     folder = tmp_path / "transparent-rules"
     folder.mkdir()
     write_atomically(folder / "httpbin.yaml", MIRROR_TO_V2.read_text(encoding="utf-8"))
     with (
-        Gateway() as gateway,
-        Backend("v1", listener=gateway.listen(backends)) as v1,
-        Backend("v2", listener=gateway.listen(backends)) as v2,
+        Network() as network,
+        Backend("v1", listener=network.listen("backends", backends)) as v1,
+        Backend("v2", listener=network.listen("backends", backends)) as v2,
     ):
+        network.redirect()
         text = RULES.format(nobody=NOBODY[version], backends=backends, v1=v1.port, v2=v2.port)
         write_atomically(folder / "endpoints.yaml", text)
-        yield Place(gateway, MirroringTask(v1, v2, tmp_path / "access.log"), folder)
+        yield Place(network, MirroringTask(v1, v2, tmp_path / "access.log"), folder)
 
 
 def test_transparent(place: Place, start: StartMitmdump, authority: Path, version: int) -> None:
-    gateway, task, rules = place
+    network, task, rules = place
     mitmdump = start(
         mode=f"transparent@{PROXY_PORT}",
-        wrapper=gateway.wrapper,
+        wrapper=network.wrapper("gateway"),
         **{**task.options, "mirror_rules": str(rules)},
     )
     nobody = NOBODY[version]
@@ -96,7 +91,7 @@ def test_transparent(place: Place, start: StartMitmdump, authority: Path, versio
     real = {4: BACKENDS_V4, 6: BACKENDS_V6}[version]
 
     def ask(address: str, port: int, head: str, *, tls: bool = False) -> bytes:
-        connection = gateway.connect(address, port)
+        connection = network.connect(address, port)
         with RawConnection(start_tls(connection, authority, "httpbin") if tls else connection) as client:
             return client.exchange(f"{head}\r\n\r\n".encode()).body
 
