@@ -5,7 +5,14 @@ from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
-from mitm_mirror.proxy.flows import apply_forward, apply_pass_through, copy_request, make_answer, read_head
+from mitm_mirror.proxy.flows import (
+    apply_forward,
+    apply_pass_through,
+    copy_request,
+    hide_proxy_credentials,
+    make_answer,
+    read_head,
+)
 from mitm_mirror.proxy.tls_address import TlsAddress
 from mitm_mirror.routing.decision import (
     Endpoint,
@@ -147,16 +154,17 @@ def test_forward_rewrites_authority_path_scheme_and_headers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "expected"),
+    ("mode", "scheme", "expected"),
     [
-        pytest.param("reverse:http://x:9", b"", id="origin form to a server"),
-        pytest.param("upstream:http://proxy:3128", b"127.0.0.1:8001", id="endpoint to an upstream proxy"),
+        pytest.param("reverse:http://x:9", "http", b"", id="origin form to a server"),
+        pytest.param("upstream:http://x:9", "http", b"127.0.0.1:8001", id="endpoint to an upstream proxy"),
+        pytest.param("upstream:http://x:9", "https", b"", id="origin form through a proxy's tunnel"),
     ],
 )
-def test_absolute_form_is_kept_for_proxies_only(mode: str, expected: bytes) -> None:
+def test_absolute_form_is_kept_for_proxies_only(mode: str, scheme: str, expected: bytes) -> None:
     flow = make_flow(mode=mode, authority=b"httpbin:8080")
 
-    apply_forward(flow, make_forward())
+    apply_forward(flow, make_forward(scheme=scheme))
 
     assert expected == flow.request.data.authority
 
@@ -182,6 +190,44 @@ def test_copy_equals_the_primary_apart_from_its_host() -> None:
     assert expected == shadow.headers
     assert (b"pUrGe", b"/get?a=1") == (shadow.method, shadow.target)
     assert ("https", "::1", 8002, "httpbin") == (shadow.scheme, shadow.address, shadow.port, shadow.sni)
+
+
+@pytest.mark.parametrize(
+    ("mode", "names"),
+    [
+        pytest.param("upstream:http://x:9", [b"Host", b"Authorization"], id="upstream: it is for the proxy"),
+        pytest.param("regular", [b"Host", b"Proxy-Authorization", b"Authorization"], id="else as it came"),
+    ],
+)
+def test_a_mirror_does_not_get_what_an_upstream_proxy_is_told(mode: str, names: list[bytes]) -> None:
+    headers = ((b"Host", b"httpbin"), (b"Proxy-Authorization", b"Basic x"), (b"Authorization", b"Basic y"))
+    copy = make_copy()
+    assert copy.target is not None
+
+    shadow = copy_request(make_flow(mode=mode, headers=headers), copy, copy.target, 0)
+
+    assert [name for name, _ in shadow.headers] == names
+
+
+@pytest.mark.parametrize(
+    ("mode", "client_tls", "authority", "is_kept"),
+    [
+        pytest.param("upstream:http://x:9", False, b"127.0.0.1:8001", True, id="to the proxy itself"),
+        pytest.param("upstream:http://x:9", True, b"", False, id="through its tunnel, TLS from the client"),
+        pytest.param("upstream:http://x:9", True, b"httpbin:8080", False, id="the same over HTTP/2"),
+        pytest.param("upstream:http://x:9", False, b"", False, id="through its tunnel, plain"),
+        pytest.param("regular", True, b"", True, id="no upstream proxy: the client's own header"),
+    ],
+)
+def test_what_an_upstream_proxy_is_told_does_not_go_through_its_tunnel(
+    mode: str, client_tls: bool, authority: bytes, is_kept: bool
+) -> None:
+    headers = ((b"Proxy-Authorization", b"Basic x"), (b"A", b"b"))
+    flow = make_flow(mode=mode, client_tls=client_tls, authority=authority, headers=headers)
+
+    hide_proxy_credentials(flow)
+
+    assert flow.request.headers.fields == (headers if is_kept else headers[1:])
 
 
 def test_copy_is_a_snapshot() -> None:

@@ -77,9 +77,10 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
         fields = _with_host(fields, authority, insert=bool(authority))
         if data.authority:
             # Absolute form is for proxies. An upstream proxy must be asked for the endpoint, not for the
-            # service that only the rules know; everything else gets origin form, as from Envoy.
-            upstream = isinstance(flow.client_conn.proxy_mode, mode_specs.UpstreamMode)
-            data.authority = endpoint.host_port.encode() if upstream else b""
+            # service that only the rules know; everything else gets origin form, as from Envoy, and so
+            # does an endpoint with TLS, to which the proxy gives us a tunnel.
+            to_proxy = _is_upstream_mode(flow) and data.scheme == b"http"
+            data.authority = endpoint.host_port.encode() if to_proxy else b""
     data.headers.fields = fields
 
 
@@ -116,6 +117,17 @@ def apply_pass_through(flow: http.HTTPFlow) -> None:
         data.host = TlsAddress(data.host)
 
 
+def hide_proxy_credentials(flow: http.HTTPFlow) -> None:
+    """Takes from a routed request what only an upstream proxy may read, where that proxy gives us a tunnel.
+
+    mitmproxy's `upstream_auth` adds it wherever the scheme is http, which inside of a client's tunnel is
+    what rules have made of https; mitmproxy then asks the proxy for a tunnel all the same.
+    """
+    request = flow.request
+    if _is_upstream_mode(flow) and (flow.client_conn.tls or not request.data.authority):
+        request.data.headers.fields = _without_proxy_authorization(request.data.headers.fields)
+
+
 def make_answer(flow: http.HTTPFlow, status: int, headers: HeaderFields, body: bytes) -> http.Response:
     """A response of the rules' own."""
     response = http.Response.make(status, body, headers)
@@ -144,6 +156,9 @@ def copy_request(
     fields = _with_host(_as_http1(flow.request, body_bytes), encode(copy.authority), insert=True)
     if unsample_traces:
         fields = unsample(fields)
+    if _is_upstream_mode(flow):
+        # The primary may carry it for the proxy on its way. On a shadow's way there is none.
+        fields = _without_proxy_authorization(fields)
     if copy.headers:
         fields = apply_operations(fields, copy.headers)
     return _outgoing(flow.request, target, copy.sni, fields)
@@ -179,6 +194,14 @@ def _as_http1(request: http.Request, body_bytes: int | None) -> HeaderFields:
     if request.is_http2 or request.is_http3:
         fields = _framed(_join_cookies(fields), body_bytes)
     return fields
+
+
+def _without_proxy_authorization(fields: HeaderFields) -> HeaderFields:
+    return tuple(field for field in fields if field[0].lower() != b"proxy-authorization")
+
+
+def _is_upstream_mode(flow: http.HTTPFlow) -> bool:
+    return isinstance(flow.client_conn.proxy_mode, mode_specs.UpstreamMode)
 
 
 def _authority(request: http.Request, fields: HeaderFields) -> str:

@@ -17,6 +17,7 @@ from mitm_mirror.proxy.flows import (
     frame_http2_body,
     frame_http2_stream,
     has_body_of_unknown_size,
+    hide_proxy_credentials,
 )
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.primary import primary_record
@@ -51,6 +52,8 @@ class MirrorTail:
         if due and ctx.options.stream_large_bodies and has_body_of_unknown_size(flow.request):
             # mitmproxy would begin to stream it half-way, and tell nobody: the copy needs its beginning.
             flow.request.stream = True
+        if forward is not None:
+            hide_proxy_credentials(flow)  # which another addon has put there just now
         if not flow.request.stream:
             return
         if flow.request.is_http2 and flow.request.scheme == "http":

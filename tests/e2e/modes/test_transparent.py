@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from lab.backend import Backend
+from lab.certificates import Authority
 from lab.client import RawConnection
 from lab.mirrored import MirroringTask
 from lab.mitmdump import StartMitmdump
@@ -116,3 +117,43 @@ def test_transparent(place: Place, start: StartMitmdump, authority: Path, versio
         ],
     )
     assert [record["target"] for record in records] == ["/a", "/b", "/c", "/d", "/e"]
+
+
+TLS_DEVICE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: tls-devices}
+spec:
+  hosts: [device.test]
+  resolution: NONE
+  ports: [{number: 443, name: https, protocol: HTTPS}]
+"""
+
+
+@pytest.mark.parametrize("version", [4], indirect=True)
+def test_a_device_that_speaks_tls_is_asked_for_its_name(
+    place: Place, start: StartMitmdump, authority: Path, tmp_path: Path
+) -> None:
+    """Resolution NONE over TLS: the address is the one that was dialled, the name is the rule's."""
+    network, task, rules = place
+    device_authority = Authority(tmp_path)
+    names: list[str | None] = []
+    context = device_authority.server_context(device_authority.issue("device.test"), names, mutual=False)
+    with Backend("device", tls=context, listener=network.listen("backends", BACKENDS_V4)) as device:
+        text = (rules / "endpoints.yaml").read_text(encoding="utf-8")
+        documents = text.split("---")
+        write_atomically(rules / "endpoints.yaml", "---".join([documents[0], TLS_DEVICE, documents[2]]))
+        mitmdump = start(
+            mode=f"transparent@{PROXY_PORT}",
+            wrapper=network.wrapper("gateway"),
+            ssl_verify_upstream_trusted_ca=str(device_authority.file),
+            **{**task.options, "mirror_rules": str(rules)},
+        )
+
+        connection = start_tls(network.connect(BACKENDS_V4, device.port), authority, "device.test")
+        with RawConnection(connection) as client:
+            answer = client.exchange(b"GET /x HTTP/1.1\r\nHost: device.test\r\n\r\n")
+
+        assert answer.body == b"device"
+        assert names == ["device.test"]
+        MirroringTask(device, task.v2, task.log).check(mitmdump, [("device.test", "device.test-shadow")])

@@ -10,17 +10,19 @@ from lab.mirrored import MirroringTask
 from lab.mitmdump import Mitmdump, StartMitmdump
 from lab.tunnels import connect_tunnel, start_tls
 
+CREDENTIALS = "user:secret"
+
 
 @pytest.fixture
 def second(tmp_path: Path, confdir: Path) -> Iterator[Mitmdump]:
-    """The upstream proxy, without the addon."""
-    options = {"confdir": str(confdir), "flow_detail": "1"}
+    """The upstream proxy, without the addon; it wants a password."""
+    options = {"confdir": str(confdir), "flow_detail": "1", "proxyauth": CREDENTIALS}
     with Mitmdump(tmp_path, options, addon=None) as mitmdump:
         yield mitmdump
 
 
 def test_upstream(task: MirroringTask, begin: StartMitmdump, second: Mitmdump, authority: Path) -> None:
-    mitmdump = begin(mode=f"upstream:http://127.0.0.1:{second.port}")
+    mitmdump = begin(mode=f"upstream:http://127.0.0.1:{second.port}", upstream_auth=CREDENTIALS)
 
     answers = [
         proxy_get(mitmdump.port, "http://httpbin:8080/plain"),
@@ -34,3 +36,5 @@ def test_upstream(task: MirroringTask, begin: StartMitmdump, second: Mitmdump, a
     for path in ("plain", "no-host", "tls"):
         second.wait_for_log(rf"GET http://127\.0\.0\.1:{task.v1.port}/{path}\b")
     task.check(mitmdump, [("httpbin:8080", "httpbin-shadow:8080")] * 3)
+    for request in (*task.v1.requests, *task.v2.requests):
+        assert request.values(b"proxy-authorization") == []
