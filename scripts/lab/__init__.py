@@ -8,11 +8,17 @@
 `control`    a script for mitmdump that changes its rules while it runs
 `parity`     the same requests through Envoy and through mitmdump
 `backend`    a server that records the exact bytes of every request
+`misbehaviour` ways in which a server goes wrong
+`mirror_rules` rule files for hosts that each have a mirror of their own
 `client`     a client that sends exact bytes
+`client_view` all that one client could tell two proxies apart by
 `load`       a client that sends many requests at once
 `rules`      rule files for two versions of one service
 `ports`      a port for a server that must be told one
+`access_log` a JSON access log, read while it is written
+`memory`     what a process holds
 
-Standard library only, and nothing here imports the package under test. Ports are always the
-system's to hand out, and a socket that was bound once is never given back before it is used.
+Standard library, and what mitmproxy and the addon bring; nothing here imports the package under test.
+Ports are always the system's to hand out, and a socket that was bound once is never given back before
+it is used.
 """

@@ -11,8 +11,14 @@ from typing import Self
 
 from lab.wire import Message, WireError, take_message
 
-Respond = Callable[[Message], bytes | None]
-"""From a request to the bytes of its answer; None never answers, b"" hangs up. May run often: be quick."""
+Act = Callable[[asyncio.Transport], None]
+"""Does something else with a connection than to answer; called in the backend's event loop."""
+
+Respond = Callable[[Message], bytes | Act | None]
+"""From a request to the bytes of its answer, or what to do; None never answers, b"" hangs up.
+
+May run often: be quick.
+"""
 
 
 def response(body: bytes, status: str = "200 OK", *lines: bytes) -> bytes:
@@ -158,7 +164,9 @@ class _Connection(asyncio.Protocol):
                 del self._buffer[:size]
                 self._backend._record(request)  # noqa: SLF001 - as above
                 answer = self._backend._respond(request)  # noqa: SLF001 - as above
-                if answer == b"":
+                if callable(answer):
+                    answer(self._transport)
+                elif answer == b"":
                     self._transport.close()
                 elif answer is not None:
                     self._transport.write(answer)

@@ -36,19 +36,28 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, *names: str, label: str = "", password: str = "") -> Issued:
+    def issue(
+        self,
+        *names: str,
+        label: str = "",
+        password: str = "",
+        valid_days: tuple[float, float] = (-1, 1),
+        self_signed: bool = False,
+    ) -> Issued:
         """A certificate for `names`: DNS names, addresses, or URIs (whatever has `://`).
 
-        `label` names the files; `password` encrypts the key.
+        `label` names the files; `password` encrypts the key. It is valid from and until so many days from
+        now. With `self_signed` it is its own authority, and so not issued by this one at all.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        own = self._key.public_key()
+        issuer, issuer_key = (label or names[0], key) if self_signed else (self._name, self._key)
+        own = issuer_key.public_key()
         certificate = (
-            _builder(label or names[0], self._name, key.public_key())
+            _builder(label or names[0], issuer, key.public_key(), valid_days)
             .add_extension(x509.SubjectAlternativeName(_general_names(names)), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(own), critical=False)
-            .sign(self._key, hashes.SHA256())
+            .sign(issuer_key, hashes.SHA256())
         )
         stem = label or names[0]
         issued = Issued(self._folder / f"{stem}.crt", self._folder / f"{stem}.key")
@@ -72,7 +81,10 @@ class Authority:
         return context
 
 
-def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: str, issuer: str, key: ec.EllipticCurvePublicKey, valid_days: tuple[float, float] = (-1, 1)
+) -> x509.CertificateBuilder:
+    first, last = valid_days
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -80,8 +92,8 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.
         .issuer_name(_name(issuer))
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now + dt.timedelta(days=first))
+        .not_valid_after(now + dt.timedelta(days=last))
     )
 
 
