@@ -24,6 +24,7 @@ from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
+from mitm_mirror.shadow.lookups import LookupSharingLoop
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, ToWorker
 from mitm_mirror.shadow.sender import Sender
 from mitm_mirror.shadow.tasks import Send, ShadowTasks
@@ -32,8 +33,8 @@ READ_BYTES = 256 * 1024
 """One read takes a quarter of the pipe at most, so that answers get their turn in between."""
 
 _RESOLVER_THREADS = 32
-"""Names are looked up by threads: more than asyncio's 6 on two cores, so that a dead resolver for one
-mirror does not hold up the others at once."""
+"""Names are looked up by threads: more than asyncio's 6 on two cores, so that it takes as many names whose
+resolver is silent to hold up another (see `LookupSharingLoop`)."""
 
 _IDLE_SWEEP_S = 0.5
 
@@ -143,7 +144,8 @@ def main() -> None:
     _allow_many_sockets()
     _settle_sniffio()
     settings = _read_settings(in_fd)
-    asyncio.run(_run(in_fd, out_fd, settings))
+    with asyncio.Runner(loop_factory=LookupSharingLoop) as runner:
+        runner.run(_run(in_fd, out_fd, settings))
 
 
 async def _run(in_fd: int, out_fd: int, settings: ClientSettings) -> None:
