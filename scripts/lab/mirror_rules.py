@@ -1,10 +1,10 @@
 """Rules for one primary and any number of hosts, each with a mirror of its own."""
 
 PRIMARY = "primary.example"
-"""The service that every `route` goes to."""
+"""The service that a `route` goes to."""
 
 
-def route(host: str, mirror: str, *, name: str, timeout_s: float = 0) -> str:
+def route(host: str, mirror: str, *, name: str, timeout_s: float = 0, primary: str = PRIMARY) -> str:
     """A VirtualService for `host`, mirrored to the service `mirror`, to none where that is empty.
 
     `timeout_s` is the shadows'; 0 leaves it to `mirror_timeout`.
@@ -19,7 +19,7 @@ metadata: {{name: {name}{timeout}}}
 spec:
   hosts: [{host}]
   http:
-  - route: [{{destination: {{host: {PRIMARY}}}}}]{mirrored}
+  - route: [{{destination: {{host: {primary}}}}}]{mirrored}
 """
 
 
