@@ -17,6 +17,7 @@
 `ports`      a port for a server that must be told one
 `access_log` a JSON access log, read while it is written
 `memory`     what a process holds
+`wall_clock` a wall clock that a test sets
 `sandbox`    a thread with a network and mounts of its own
 
 Standard library, and what mitmproxy and the addon bring; nothing here imports the package under test.

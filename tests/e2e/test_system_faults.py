@@ -1,6 +1,7 @@
-"""What goes wrong around a mirror: its network, its name, the disk of the log. No client can tell."""
+"""What goes wrong around a mirror: its network, its name, the log's disk, the clock. No client can tell."""
 
 import contextlib
+import datetime as dt
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lab.backend import Backend
 from lab.client_view import VIEW_REQUESTS, ClientView, answer_by_digest, look
 from lab.load import Load
 from lab.mirror_rules import PRIMARY, policy, route, service
+from lab.misbehaviour import never
 from lab.mitmdump import Mitmdump, StartMitmdump
 from lab.sandbox import (
     BLACK_HOLE,
@@ -21,6 +23,7 @@ from lab.sandbox import (
     replace_file,
     run_in_sandbox,
 )
+from lab.wall_clock import WallClock
 
 MISSING = missing_for_sandbox()
 sandboxed = pytest.mark.skipif(bool(MISSING), reason=f"NOT TESTED: {MISSING}")
@@ -130,3 +133,52 @@ def test_a_disk_without_room_for_the_access_log(tmp_path: Path, confdir: Path, s
             assert proxy.mitmdump.totals() == {"shadows": count, "ok": count, "pending": 0}
 
     run_in_sandbox(test)
+
+
+def test_a_wall_clock_that_is_set_forth_and_back(tmp_path: Path, confdir: Path, rules: Path) -> None:
+    log = AccessLog(tmp_path / "access.log")
+    clock = WallClock(tmp_path)
+    day_s = 86_400.0
+    started = dt.datetime.now(dt.UTC)
+    with Backend("v1", answer_by_digest) as primary, Backend("v2") as v2, Backend("v3", never) as silent:
+        text = [route("plain.example", "", name="plain") + service(PRIMARY, primary.port)]
+        for name, mirror in (("healthy", v2), ("silent", silent)):
+            text.append(route(f"{name}.example", f"{name}-mirror.example", name=name))
+            text.append(service(f"{name}-mirror.example", mirror.port) + policy(f"{name}-mirror.example"))
+        (rules / "faults.yaml").write_text("".join(text), encoding="utf-8")
+        options = {
+            "confdir": str(confdir),
+            "mirror_rules": str(rules),
+            "mirror_timeout": "2",
+            # Bounds that nothing here comes near, but a day would.
+            "mirror_governor": "lag=60,primary=60",
+            **log.options,
+        }
+        with Mitmdump(tmp_path, options, env=clock.environment) as mitmdump:
+            proxy = Proxy(mitmdump, primary, confdir)
+            without_mirror, body = proxy.look("plain"), proxy.load("plain")
+            request = b"GET http://silent.example/ HTTP/1.1\r\nHost: silent.example\r\n\r\n"
+            for seconds in (day_s, -day_s, 0.0):
+                held = silent.count
+                # In flight while the clock is set, both at their primary and at the mirror.
+                load = Load(mitmdump.port, request, concurrency=CONCURRENCY)
+                silent.wait_for_count(held + CONCURRENCY)
+                clock.move(seconds)
+                result = load.stop()
+                assert (result.errors, set(result.statuses)) == ([], {200})
+                assert proxy.look("healthy") == without_mirror
+                assert proxy.load("healthy") == body
+            healthy = log.wait_for_pairs("healthy", 3 * (VIEW_REQUESTS + LOAD))
+            late = log.wait_for_pairs("silent", silent.count)
+            records = [*log.records("healthy"), *log.records("silent")]
+            assert mitmdump.stop(signal.SIGINT) == 0
+
+    assert {record["outcome"] for record in healthy} == {"ok"}
+    assert {record["outcome"] for record in late} == {"timeout"}
+    moved = {
+        round((dt.datetime.fromisoformat(record["start_time"]) - started).total_seconds() / day_s)
+        for record in records
+    }
+    assert moved == {-1, 0, 1}, "the clock was set"
+    assert min(record["duration_ms"] for record in records if record["duration_ms"] is not None) >= 0
+    assert not [line for line in mitmdump.lines if "is mirrored until" in line or "a bug of mitm" in line]
