@@ -16,7 +16,7 @@ from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
-from mitm_mirror.shadow.answer import Want
+from mitm_mirror.shadow.answer import AnswerRoom, Want
 from mitm_mirror.shadow.frames import FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.message import CHUNK_OVERHEAD_BYTES, FromWorker, ShadowResult, ToWorker
 from mitm_mirror.shadow.tasks import Send
@@ -60,7 +60,7 @@ class Pipes:
 @contextlib.asynccontextmanager
 async def worker(send: Send) -> AsyncIterator[Pipes]:
     pipes = Pipes()
-    Worker(pipes.worker_in, pipes.worker_out, send, pipes.ended.set).start()
+    Worker(pipes.worker_in, pipes.worker_out, send, AnswerRoom(), pipes.ended.set).start()
     try:
         yield pipes
     finally:

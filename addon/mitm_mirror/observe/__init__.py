@@ -6,42 +6,6 @@
 `LogWriter`     line -> file
 `compare`       two answers -> `Comparison`
 `noise`         third copies -> which differences are noise
+
+Nothing is imported here: the shadow worker compares, and must not load what it does not need for that.
 """
-
-from mitm_mirror.observe.formats import FORMATS
-from mitm_mirror.observe.ledger import (
-    Counts,
-    Ledger,
-    LedgerSnapshot,
-    MirrorKey,
-    OpenPair,
-    render_requests,
-    render_table,
-    render_totals,
-)
-from mitm_mirror.observe.record import (
-    AccessRecord,
-    PickedHeaders,
-    PrimaryOutcome,
-    format_address,
-    pick_headers,
-)
-from mitm_mirror.observe.writer import LogWriter
-
-__all__ = [
-    "FORMATS",
-    "AccessRecord",
-    "Counts",
-    "Ledger",
-    "LedgerSnapshot",
-    "LogWriter",
-    "MirrorKey",
-    "OpenPair",
-    "PickedHeaders",
-    "PrimaryOutcome",
-    "format_address",
-    "pick_headers",
-    "render_requests",
-    "render_table",
-    "render_totals",
-]

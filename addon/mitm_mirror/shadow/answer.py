@@ -6,14 +6,64 @@ from collections.abc import Callable
 import msgspec
 
 from mitm_mirror.client.client import AnswerHead
+from mitm_mirror.observe.compare import CompareSettings
 from mitm_mirror.routing.request import HeaderFields
+
+COMPARED_BYTES = CompareSettings().body_limit_bytes
+"""What is kept of a body to compare it: longer ones are not taken apart anyway."""
+
+_ROOM_BYTES = 64 * 1024 * 1024
+
+
+class AnswerRoom:
+    """The memory that the kept bodies of one worker may have together."""
+
+    def __init__(self, free_bytes: int = _ROOM_BYTES) -> None:
+        self.free_bytes = free_bytes
+
+    def take(self, size: int) -> bool:
+        """False where there is not so much left; nothing is taken then."""
+        if size > self.free_bytes:
+            return False
+        self.free_bytes -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self.free_bytes += size
+
+
+class CompareTerms(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How a shadow's answer is to be compared with its primary's."""
+
+    authorities: tuple[str, ...] = ()
+    """The shadow's, see `Response.authorities`."""
+    ignore: tuple[str, ...] = ()
+    """See `IgnoreRules.rules`."""
 
 
 class Want(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is wanted of a shadow's answer beside its status and size. Without it nothing is kept."""
 
-    body_bytes: int
-    """So much of the body is kept, from its beginning."""
+    body_bytes: int | None = None
+    """The answer is handed to the proxy, with so much of its body; None: it is not."""
+    compare: CompareTerms | None = None
+    """None: it is not compared."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """So much of the body has to be kept, from its beginning."""
+        return max(self.body_bytes or 0, COMPARED_BYTES if self.compare is not None else 0)
+
+
+class PrimaryAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The primary's answer, for the comparison. Its body travels beside it."""
+
+    status: int
+    headers: HeaderFields
+    complete: bool
+    """Whether the body is the whole body."""
+    authorities: tuple[str, ...] = ()
+    """The primary's, see `Response.authorities`."""
 
 
 class ShadowAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -27,7 +77,7 @@ class ShadowAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
     headers: HeaderFields
     """In order, with case and duplicates."""
     body: bytes
-    """Its beginning, up to `Want.body_bytes`, without chunks but with its content coding."""
+    """Its beginning, up to `Want.kept_bytes`, without chunks but with its content coding."""
     complete: bool
     """Whether `body` is the whole body."""
     started_at: float
@@ -42,8 +92,9 @@ class ShadowAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class AnswerKeeper:
     """An `AnswerSink` that counts an answer's bytes, and keeps its beginning."""
 
-    def __init__(self, want: Want, wall_clock: Callable[[], float] = time.time) -> None:
-        self._limit = want.body_bytes
+    def __init__(self, want: Want, room: AnswerRoom, wall_clock: Callable[[], float] = time.time) -> None:
+        self._limit = want.kept_bytes
+        self._room = room
         self._wall_clock = wall_clock
         self._head: AnswerHead | None = None
         self._body: list[bytes] = []
@@ -65,13 +116,21 @@ class AnswerKeeper:
 
     def chunk(self, data: bytes) -> None:
         self.size += len(data)
-        if self._kept < self._limit:
-            piece = data[: self._limit - self._kept]
+        piece = data[: self._limit - self._kept]
+        if piece and self._room.take(len(piece)):
             self._kept += len(piece)
             self._body.append(piece)
+        else:
+            self._limit = self._kept  # what is kept is a beginning, without holes
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        self._room.give_back(self._kept)
+        self._kept = 0
+        self._body.clear()
 
     def answer(self, *, whole: bool) -> ShadowAnswer:
-        """What came; `whole` says that the exchange went to its end."""
+        """What came; `whole` says that the exchange went to its end. The caller gives back the room."""
         head = self._head
         return ShadowAnswer(
             status=self.status,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mitm_mirror.client.request import OutgoingRequest
-from mitm_mirror.shadow.answer import Want
+from mitm_mirror.observe.compare import Comparison
+from mitm_mirror.shadow.answer import PrimaryAnswer, Want
 from mitm_mirror.shadow.message import ShadowResult
 
 
@@ -29,6 +30,9 @@ class BackendOwner(Protocol):
 
     def backend_taken(self, taken: list[tuple[int, int]]) -> None:
         """(number, bytes): so much of these uploads has gone to the mirrors' sockets since the last call."""
+
+    def backend_compared(self, results: list[tuple[int, Comparison]]) -> None:
+        """What shadows' answers differ in from their primaries'; each after its ShadowResult."""
 
     def backend_gone(self, how: str, last_words: str) -> None:
         """It ended and what it held is lost. `last_words`: its stderr, where it ended before it was ready."""
@@ -55,6 +59,13 @@ class Backend(Protocol):
 
     def end(self, number: int) -> None:
         """Such a body is complete."""
+
+    def primary(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
+        """What the primary was answered, for the comparison that its Want asked for. Here and below a number
+        that is not to be compared (any more) is passed over."""
+
+    def forget(self, number: int) -> None:
+        """Do not compare this one; it is sent all the same."""
 
     def abort(self, number: int) -> None:
         """Stop sending this shadow; no result follows."""

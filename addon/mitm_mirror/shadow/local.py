@@ -8,7 +8,8 @@ import asyncio
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
-from mitm_mirror.shadow.answer import Want
+from mitm_mirror.observe.compare import Comparison
+from mitm_mirror.shadow.answer import AnswerRoom, PrimaryAnswer, Want
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.sender import Sender
@@ -23,10 +24,11 @@ class LocalBackend:
     pid = None
 
     def __init__(self, settings: ClientSettings, owner: BackendOwner) -> None:
-        self._sender = Sender(settings)
+        room = AnswerRoom()
+        self._sender = Sender(settings, room=room)
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._shadows = ShadowTasks(self._sender.send, self._add_result, self._add_taken)
+        self._shadows = ShadowTasks(self._sender.send, room, self)
         self._sweeper = self._loop.create_task(self._sweep())
         self._loop.call_soon(owner.backend_ready)
 
@@ -45,6 +47,12 @@ class LocalBackend:
     def end(self, number: int) -> None:
         self._shadows.end(number)
 
+    def primary(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
+        self._shadows.primary(number, answer, body)
+
+    def forget(self, number: int) -> None:
+        self._shadows.forget(number)
+
     def abort(self, number: int) -> None:
         self._shadows.abort(number)
 
@@ -62,11 +70,14 @@ class LocalBackend:
     def join(self, timeout_s: float) -> None:
         """Nothing to wait for: tasks end only once the loop runs again."""
 
-    def _add_result(self, result: ShadowResult) -> None:
+    def task_result(self, result: ShadowResult) -> None:
         self._owner.backend_results([result])
 
-    def _add_taken(self, number: int, size: int) -> None:
+    def task_taken(self, number: int, size: int) -> None:
         self._owner.backend_taken([(number, size)])
+
+    def task_compared(self, number: int, comparison: Comparison) -> None:
+        self._owner.backend_compared([(number, comparison)])
 
     async def _sweep(self) -> None:
         try:

@@ -30,6 +30,10 @@ class ToWorker(IntEnum):
     """The proxy has ended this shadow: stop, and answer nothing; no message."""
     WANT = 5
     """A Want for the shadow of that number, whose request comes next. Its own frame, as most have none."""
+    PRIMARY = 6
+    """The PrimaryAnswer of that shadow, with its body: to be compared."""
+    FORGET = 7
+    """No comparison is wanted for that shadow any more; no message."""
 
 
 class FromWorker(IntEnum):
@@ -40,6 +44,8 @@ class FromWorker(IntEnum):
     TAKEN = 1
     """A list of (number, bytes): how much of each upload has gone to its mirror's socket since the last,
     with CHUNK_OVERHEAD_BYTES for each piece."""
+    COMPARED = 2
+    """A list of (number, Comparison). Each comes after its shadow's ShadowResult."""
 
 
 class ShadowResult(msgspec.Struct, array_like=True, frozen=True, gc=False):

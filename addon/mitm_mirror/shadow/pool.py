@@ -13,8 +13,11 @@ from collections.abc import Callable
 from typing import Generic
 
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.observe.compare import Comparison, NotCompared
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.shadow.answer import PrimaryAnswer
 from mitm_mirror.shadow.backend import Backend, BackendOwner, StartBackend
+from mitm_mirror.shadow.comparisons import Comparisons
 from mitm_mirror.shadow.ending import Ending, Token
 from mitm_mirror.shadow.entry import Deadlines, Entry
 from mitm_mirror.shadow.lanes import Lanes
@@ -28,6 +31,11 @@ from mitm_mirror.shadow.terms import Terms
 from mitm_mirror.shadow.upload import PoolUpload
 
 logger = logging.getLogger(__name__)
+
+
+def _ignore(_token: object, _comparison: Comparison) -> None:
+    """For owners that ask for no comparison."""
+
 
 _SWEEP_S = 0.1
 """How late a deadline may be noticed here; the worker keeps its own ones exactly."""
@@ -50,8 +58,11 @@ class ShadowPool(Generic[Token]):
         clock: Callable[[], float] = time.monotonic,
         start_backend: StartBackend | None = None,
         draw: Callable[[], float] = random.random,
+        on_compared: Callable[[Token, Comparison], None] = _ignore,
     ) -> None:
-        """`start_backend` replaces what `settings.workers` asks for; one is started per worker.
+        """`on_compared` is called once for each shadow that ended `ok` and of which `Terms.want` asked for a
+        comparison, after its `on_end`. `start_backend` replaces what `settings.workers` asks for; one is
+        started per worker.
 
         `draw` gives numbers in [0, 1), for the jitter of the breakers' pauses.
         """
@@ -66,6 +77,7 @@ class ShadowPool(Generic[Token]):
         self._lanes: Lanes[Token] = Lanes(settings.queue_bytes)
         self._forget_at = clock() + _FORGET_S
         self._deadlines = Deadlines()
+        self._comparisons: Comparisons[Token] = Comparisons(self._lanes.memory, on_compared)
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._last_number = 0
         self._draining = False
@@ -81,13 +93,16 @@ class ShadowPool(Generic[Token]):
             seat.start()
         self._plan_sweep()
 
-    def submit(self, request: OutgoingRequest, body: bytes, token: Token, terms: Terms) -> None:
+    def submit(self, request: OutgoingRequest, body: bytes, token: Token, terms: Terms) -> int:
         """Send `request` within `terms.timeout_s` seconds from now. Never raises, never waits.
 
-        `on_end` is called later, or before this returns where the shadow cannot be taken.
+        `on_end` is called later, or before this returns where the shadow cannot be taken. Returns
+        the number by which the shadow is known to `compare`.
         """
         now = self._clock()
-        self._take_in(self._entry(request, body, token, terms, now, now + terms.timeout_s), now)
+        entry = self._entry(request, body, token, terms, now, now + terms.timeout_s)
+        self._take_in(entry, now)
+        return entry.number
 
     def open(self, request: OutgoingRequest, token: Token, terms: Terms) -> PoolUpload[Token]:
         """As `submit`, for a body that is still coming."""
@@ -98,6 +113,14 @@ class ShadowPool(Generic[Token]):
         )
         self._take_in(entry, now)
         return upload
+
+    def compare(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
+        """The primary's answer, to be compared with that shadow's. Nothing where the shadow needs none."""
+        self._comparisons.primary(number, answer, body)
+
+    def leave_uncompared(self, number: int, reason: NotCompared) -> None:
+        """There is no answer to compare with that shadow's, or it is too late for one."""
+        self._comparisons.conclude(number, reason)
 
     def _entry(
         self, request: OutgoingRequest, body: bytes, token: Token, terms: Terms, now: float, deadline: float
@@ -124,6 +147,8 @@ class ShadowPool(Generic[Token]):
             self._tell(entry, refusal[0], None, refusal[1])
             return
         self._entries[entry.number] = entry
+        if entry.want is not None and entry.want.compare is not None:
+            self._comparisons.opened(entry)
         if entry.upload is None:
             self._deadlines.add(entry.deadline, entry.number)
         seat = self._free_seat()
@@ -146,7 +171,7 @@ class ShadowPool(Generic[Token]):
         deadline = self._clock() + timeout_s
         for seat in self._seats:
             seat.stop_restarting()
-        while self._entries and (left_s := deadline - self._clock()) > 0:
+        while (self._entries or self._comparisons.is_expecting) and (left_s := deadline - self._clock()) > 0:
             if not self._work_blocking(min(left_s, _SWEEP_S)):
                 break
             self._sweep()
@@ -160,6 +185,7 @@ class ShadowPool(Generic[Token]):
             backend.join(join_until - self._clock())
         for entry in list(self._entries.values()):
             self._end(entry, Outcome.CANCELLED, None, "the proxy shut down before it ended")
+        self._comparisons.close()
 
     def stats(self) -> PoolStats:
         """What the pool holds right now."""
@@ -193,9 +219,13 @@ class ShadowPool(Generic[Token]):
             if entry is not None and entry.upload is not None:
                 entry.upload.taken(size)
 
+    def seat_compared(self, results: list[tuple[int, Comparison]]) -> None:
+        self._comparisons.compared(results)
+
     def seat_emptied(self, seat: Seat) -> None:
         for entry in [entry for entry in self._entries.values() if entry.seat is seat]:
             self._end(entry, Outcome.LOST, None, "its worker process died")
+        self._comparisons.seat_emptied(seat)
         self._share_slots()
         self._fill()
 
@@ -269,6 +299,8 @@ class ShadowPool(Generic[Token]):
         if lane.breakers:
             entry.probe = lane.breakers.sent(entry.endpoint)
         entry.sent_to(seat, now)
+        if entry.want is not None and entry.want.compare is not None:
+            self._comparisons.sent(entry.number, seat)
         if upload is not None:
             assert seat.backend is not None
             upload.dispatched(seat.backend)
@@ -293,6 +325,8 @@ class ShadowPool(Generic[Token]):
             if outcome is not Outcome.OK or lane.breakers or entry.outlier is not None:
                 self._tell_breaker(entry, outcome, result)
         self._tell(entry, outcome, result, error)
+        if entry.want is not None and entry.want.compare is not None:
+            self._comparisons.ended(entry.number, ok=outcome is Outcome.OK)
 
     def _tell_breaker(self, entry: Entry[Token], outcome: Outcome, result: ShadowResult | None) -> None:
         if outcome is Outcome.TIMEOUT and entry.had_little_time:

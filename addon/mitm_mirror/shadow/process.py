@@ -17,7 +17,8 @@ import msgspec
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
-from mitm_mirror.shadow.answer import Want
+from mitm_mirror.observe.compare import Comparison
+from mitm_mirror.shadow.answer import PrimaryAnswer, Want
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
 from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, ToWorker
@@ -57,6 +58,7 @@ class WorkerProcess:
         self._decoder = FrameDecoder()
         self._result_decoder = msgspec.msgpack.Decoder(list[ShadowResult])
         self._taken_decoder = msgspec.msgpack.Decoder(list[tuple[int, int]])
+        self._compared_decoder = msgspec.msgpack.Decoder(list[tuple[int, Comparison]])
         self._flush_planned = False
         self._ready = False
         self._closed = False
@@ -107,6 +109,14 @@ class WorkerProcess:
 
     def end(self, number: int) -> None:
         self._add_bare(ToWorker.END, number)
+
+    def primary(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
+        if not self._closed:
+            self._out.add(answer, number, body=body, kind=ToWorker.PRIMARY)
+            self._plan_flush()
+
+    def forget(self, number: int) -> None:
+        self._add_bare(ToWorker.FORGET, number)
 
     def abort(self, number: int) -> None:
         self._add_bare(ToWorker.ABORT, number)
@@ -194,6 +204,8 @@ class WorkerProcess:
         """What to call for a frame. Raises msgspec.DecodeError."""
         if frame.kind == FromWorker.TAKEN:
             return partial(self._owner.backend_taken, self._taken_decoder.decode(frame.message))
+        if frame.kind == FromWorker.COMPARED:
+            return partial(self._owner.backend_compared, self._compared_decoder.decode(frame.message))
         results = self._result_decoder.decode(frame.message)
         return partial(self._owner.backend_results, results) if results else None
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mitm_mirror.client.request import OutgoingRequest
-from mitm_mirror.shadow.answer import Want
+from mitm_mirror.observe.compare import Comparison
+from mitm_mirror.shadow.answer import PrimaryAnswer, Want
 from mitm_mirror.shadow.backend import Backend, StartBackend
 from mitm_mirror.shadow.message import ShadowResult
 
@@ -27,6 +28,9 @@ class SeatOwner(Protocol):
 
     def seat_taken(self, taken: list[tuple[int, int]]) -> None:
         """See `BackendOwner.backend_taken`."""
+
+    def seat_compared(self, results: list[tuple[int, Comparison]]) -> None:
+        """See `BackendOwner.backend_compared`."""
 
     def seat_emptied(self, seat: "Seat") -> None:
         """Its backend ended: what it held is lost."""
@@ -83,6 +87,16 @@ class Seat:
         self.backend.open(number, request, timeout_s)
         self.load += 1
 
+    def primary(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
+        """See `Backend.primary`. Raises what that raises."""
+        assert self.backend is not None
+        self.backend.primary(number, answer, body)
+
+    def forget(self, number: int) -> None:
+        """See `Backend.forget`. Also while there is no backend, which has forgotten then."""
+        if self.backend is not None:
+            self.backend.forget(number)
+
     def replace_if_silent(self, for_s: float) -> None:
         """Kill a worker process that has said nothing for so long. Its owner knows that it should have."""
         if self.backend is None or self.backend.pid is None:
@@ -126,6 +140,10 @@ class Seat:
     def backend_taken(self, taken: list[tuple[int, int]]) -> None:
         self.heard_at = self._clock()
         self._owner.seat_taken(taken)
+
+    def backend_compared(self, results: list[tuple[int, Comparison]]) -> None:
+        self.heard_at = self._clock()
+        self._owner.seat_compared(results)
 
     def backend_gone(self, how: str, last_words: str) -> None:
         pid = self.backend.pid if self.backend is not None else None

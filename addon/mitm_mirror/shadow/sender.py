@@ -1,5 +1,6 @@
 """Sends shadows, and discards what the mirrors answer unless somebody wants it."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.shadow.answer import AnswerKeeper, Want
+from mitm_mirror.shadow.answer import AnswerKeeper, AnswerRoom, Want
 from mitm_mirror.shadow.message import ShadowResult
 
 logger = logging.getLogger(__name__)
@@ -38,13 +39,16 @@ class Sender:
         clock: Callable[[], float] = time.monotonic,
         report: Callable[[str], None] = logger.warning,
         wall_clock: Callable[[], float] = time.time,
+        room: AnswerRoom | None = None,
     ) -> None:
-        """`report` gets a line when a bug of ours ends a shadow, once a kind.
+        """`report` gets a line when a bug of ours ends a shadow, once a kind. `room` is for the answers that
+        are kept, and is shared with whoever gets them.
 
         Raises OSError where `settings.ca_file` cannot be read.
         """
         self._clock = clock
         self._wall_clock = wall_clock
+        self._room = room or AnswerRoom()
         self._client = Client(settings, clock, report=report)
 
     async def send(
@@ -52,9 +56,14 @@ class Sender:
     ) -> ShadowResult:
         """Send one shadow, read its answer to the end, say how it went. Raises nothing but cancellation."""
         started = self._clock()
-        keeper = None if want is None else AnswerKeeper(want, self._wall_clock)
+        keeper = None if want is None else AnswerKeeper(want, self._room, self._wall_clock)
         sink = keeper or _Discarded()
-        sent = await self._client.send(request, body, timeout_s, sink)
+        try:
+            sent = await self._client.send(request, body, timeout_s, sink)
+        except asyncio.CancelledError:
+            if keeper is not None:
+                keeper.drop()
+            raise
         return ShadowResult(
             number,
             sent.outcome,

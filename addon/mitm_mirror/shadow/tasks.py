@@ -3,26 +3,44 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Protocol
+
+import msgspec
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.upload import Upload
-from mitm_mirror.shadow.answer import Want
+from mitm_mirror.observe.compare import Comparison
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.shadow.answer import AnswerRoom, PrimaryAnswer, Want
+from mitm_mirror.shadow.comparer import Comparer
 from mitm_mirror.shadow.message import CHUNK_OVERHEAD_BYTES, ShadowResult
 
 Send = Callable[[int, OutgoingRequest, bytes | Upload, float, Want | None], Awaitable[ShadowResult]]
+
+
+class TasksOwner(Protocol):
+    """Who hears of them."""
+
+    def task_result(self, result: ShadowResult) -> None:
+        """A shadow ended."""
+
+    def task_taken(self, number: int, size: int) -> None:
+        """So much of an upload has been sent; see `FromWorker.TAKEN`."""
+
+    def task_compared(self, number: int, comparison: Comparison) -> None:
+        """A shadow whose result was told before was compared."""
 
 
 class ShadowTasks:
     """Needs a running event loop. Numbers are the pool's; one that is not known (any more) is passed over:
     the proxy may still feed a shadow that has ended here."""
 
-    def __init__(
-        self, send: Send, on_result: Callable[[ShadowResult], None], on_taken: Callable[[int, int], None]
-    ) -> None:
-        """`on_taken(number, bytes)` tells what of an upload has been sent; see `FromWorker.TAKEN`."""
+    def __init__(self, send: Send, room: AnswerRoom, owner: TasksOwner) -> None:
+        """`room` is where `send` takes the memory for answers from."""
         self._send = send
-        self._on_result = on_result
-        self._on_taken = on_taken
+        self._room = room
+        self._owner = owner
+        self._comparer = Comparer(room, owner.task_compared)
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._uploads: dict[int, Upload] = {}
@@ -31,6 +49,8 @@ class ShadowTasks:
     def want(self, number: int, want: Want) -> None:
         """Keep of the next request's answer, which has that number, what is wanted."""
         self._wants[number] = want
+        if want.compare is not None:
+            self._comparer.expect(number, want.compare)
 
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         """Send a request with its whole body."""
@@ -53,9 +73,18 @@ class ShadowTasks:
         if upload is not None:
             upload.end()
 
+    def primary(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
+        """What the primary was answered."""
+        self._comparer.primary(number, answer, body)
+
+    def forget(self, number: int) -> None:
+        """Do not compare this one; it is sent all the same."""
+        self._comparer.forget(number)
+
     def abort(self, number: int) -> None:
         """Stop at once; there is no result then."""
         self._wants.pop(number, None)
+        self._comparer.forget(number)
         task = self._tasks.get(number)
         if task is not None:
             task.cancel()
@@ -79,10 +108,30 @@ class ShadowTasks:
         timeout_s: float,
         want: Want | None,
     ) -> None:
-        self._on_result(await self._send(number, request, body, timeout_s, want))
+        result = await self._send(number, request, body, timeout_s, want)
+        if want is None:
+            self._owner.task_result(result)
+        else:
+            self._end_wanted(number, result, want)
+
+    def _end_wanted(self, number: int, result: ShadowResult, want: Want) -> None:
+        """Hands on what is to be shown, and keeps what is to be compared."""
+        answer = result.answer
+        assert answer is not None
+        shown = None
+        if want.body_bytes is not None:
+            body = answer.body[: want.body_bytes]
+            complete = answer.complete and len(body) == len(answer.body)
+            shown = msgspec.structs.replace(answer, body=body, complete=complete)
+        self._owner.task_result(msgspec.structs.replace(result, answer=shown))
+        if result.outcome is Outcome.OK and self._comparer.expects(number):
+            self._comparer.shadow(number, answer)
+        else:
+            self._comparer.forget(number)
+            self._room.give_back(len(answer.body))
 
     def _taken(self, number: int, size: int) -> None:
-        self._on_taken(number, size + CHUNK_OVERHEAD_BYTES)
+        self._owner.task_taken(number, size + CHUNK_OVERHEAD_BYTES)
 
     def _forget(self, number: int, _: asyncio.Task[None]) -> None:
         del self._tasks[number]

@@ -39,6 +39,11 @@ class PoolUpload(Generic[Token]):
         self._complete = False
         self._ended = False
 
+    @property
+    def number(self) -> int:
+        """The pool's, see `ShadowPool.submit`."""
+        return self._entry.number
+
     def write(self, data: bytes) -> None:
         """The next piece of the body."""
         if self._ended or not data:

@@ -21,8 +21,9 @@ import msgspec
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
+from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.shadow.answer import Want
+from mitm_mirror.shadow.answer import AnswerRoom, PrimaryAnswer, Want
 from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.lookups import LookupSharingLoop
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, ToWorker
@@ -42,7 +43,9 @@ _IDLE_SWEEP_S = 0.5
 class Worker:
     """Reads requests from one pipe and writes results to another. Needs a running event loop."""
 
-    def __init__(self, in_fd: int, out_fd: int, send: Send, end: Callable[[], None]) -> None:
+    def __init__(
+        self, in_fd: int, out_fd: int, send: Send, room: AnswerRoom, end: Callable[[], None]
+    ) -> None:
         """Both descriptors are non-blocking. `end` is called when either pipe's other end is gone."""
         self._in_fd = in_fd
         self._out_fd = out_fd
@@ -51,9 +54,11 @@ class Worker:
         self._decoder = FrameDecoder()
         self._request_decoder = msgspec.msgpack.Decoder(OutgoingRequest)
         self._want_decoder = msgspec.msgpack.Decoder(Want)
-        self._shadows = ShadowTasks(send, self._add_result, self._add_taken)
+        self._primary_decoder = msgspec.msgpack.Decoder(PrimaryAnswer)
+        self._shadows = ShadowTasks(send, room, self)
         self._results: list[ShadowResult] = []
         self._taken: dict[int, int] = {}
+        self._compared: list[tuple[int, Comparison]] = []
         self._out = FrameBuffer()
         self._flush_planned = False
         self._broken_frames = 0
@@ -82,6 +87,11 @@ class Worker:
                 self._shadows.end(frame.number)
             elif frame.kind == ToWorker.WANT:
                 self._shadows.want(frame.number, self._want_decoder.decode(frame.message))
+            elif frame.kind == ToWorker.PRIMARY:
+                primary = self._primary_decoder.decode(frame.message)
+                self._shadows.primary(frame.number, primary, frame.body)
+            elif frame.kind == ToWorker.FORGET:
+                self._shadows.forget(frame.number)
             else:
                 self._shadows.abort(frame.number)
 
@@ -95,19 +105,23 @@ class Worker:
                 _say(f"A frame is broken ({kind}); further ones are not reported.")
             self._shadows.abort(frame.number)
             text = "the worker could not read the request"
-            self._add_result(ShadowResult(frame.number, Outcome.PROTOCOL_ERROR, 0, 0, 0.0, text))
+            self.task_result(ShadowResult(frame.number, Outcome.PROTOCOL_ERROR, 0, 0, 0.0, text))
             return
         if frame.kind == ToWorker.UPLOAD:
             self._shadows.open(frame.number, request, frame.timeout_s)
         else:
             self._shadows.send(frame.number, request, frame.body, frame.timeout_s)
 
-    def _add_result(self, result: ShadowResult) -> None:
+    def task_result(self, result: ShadowResult) -> None:
         self._results.append(result)
         self._plan_flush()
 
-    def _add_taken(self, number: int, size: int) -> None:
+    def task_taken(self, number: int, size: int) -> None:
         self._taken[number] = self._taken.get(number, 0) + size
+        self._plan_flush()
+
+    def task_compared(self, number: int, comparison: Comparison) -> None:
+        self._compared.append((number, comparison))
         self._plan_flush()
 
     def _plan_flush(self) -> None:
@@ -122,6 +136,9 @@ class Worker:
         if self._results:
             self._out.add(self._results)
             self._results = []
+        if self._compared:
+            self._out.add(self._compared, kind=FromWorker.COMPARED)
+            self._compared = []
         try:
             done = self._out.write_to(self._out_fd)
         except BrokenPipeError:
@@ -151,11 +168,12 @@ def main() -> None:
 async def _run(in_fd: int, out_fd: int, settings: ClientSettings) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_RESOLVER_THREADS, "resolver"))
-    sender = Sender(settings, report=_say)
+    room = AnswerRoom()
+    sender = Sender(settings, report=_say, room=room)
     os.set_blocking(in_fd, False)
     os.set_blocking(out_fd, False)
     # Not sys.exit: that would wait for a thread that hangs in the resolver.
-    Worker(in_fd, out_fd, sender.send, lambda: os._exit(0)).start()
+    Worker(in_fd, out_fd, sender.send, room, lambda: os._exit(0)).start()
     gc.freeze()  # what is imported by now stays; do not look through it again and again
     while True:
         await asyncio.sleep(_IDLE_SWEEP_S)

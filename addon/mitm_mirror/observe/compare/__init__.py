@@ -13,6 +13,7 @@ from mitm_mirror.observe.compare.comparison import (
     NotCompared,
     Verdict,
     generalise,
+    not_compared,
 )
 from mitm_mirror.observe.compare.responses import CompareSettings, Response, compare_responses
 
@@ -26,4 +27,5 @@ __all__ = [
     "Verdict",
     "compare_responses",
     "generalise",
+    "not_compared",
 ]

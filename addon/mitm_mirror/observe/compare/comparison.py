@@ -31,7 +31,17 @@ class NotCompared(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     """Status and headers are equal, the bodies are not the same bytes, and too large to be taken apart."""
     BODY_INCOMPLETE = "body_incomplete"
-    """Status and headers are equal, but not all of a body was kept."""
+    """Status and headers are equal, but not all of a body was kept: it is too large, or was streamed."""
+    PRIMARY_LATE = "primary_late"
+    """The shadow ended, and the primary did not for a long time after."""
+    OVERLOADED = "overloaded"
+    """Too many answers wait to be compared already, or hold too much memory."""
+    WORKER_LOST = "worker_lost"
+    """The worker process that was to compare them died."""
+    CANCELLED = "cancelled"
+    """The proxy shut down before they were compared."""
+    FAILED = "failed"
+    """Comparing them went wrong: a bug of ours, which the log tells."""
 
 
 class Kind(StrEnum):
