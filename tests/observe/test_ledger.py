@@ -3,6 +3,7 @@ from collections import Counter
 
 import pytest
 
+from mitm_mirror.observe.compare import Verdict
 from mitm_mirror.observe.ledger import (
     Counts,
     Ledger,
@@ -210,6 +211,25 @@ all mirrors
    body_too_large             2     0.2%
    pending                    1"""
     assert expected == render_table(ledger.snapshot())
+
+
+def test_what_comparisons_came_to_is_counted_beside_the_outcomes() -> None:
+    ledger = Ledger()
+    for verdict in (Verdict.NOT_COMPARED, Verdict.EQUAL, Verdict.EQUAL):
+        pair = ledger.open(V2)
+        pair.close(Outcome.OK)
+        pair.compared(verdict)
+    fill(ledger, OTHER, ok=1)
+
+    snapshot = ledger.snapshot()
+
+    assert snapshot.policies[V2].compared == {Verdict.EQUAL: 2, Verdict.NOT_COMPARED: 1}
+    assert snapshot.policies[OTHER].compared == {}
+    assert snapshot.totals == Counts(4, 0, {Outcome.OK: 4}, {Verdict.EQUAL: 2, Verdict.NOT_COMPARED: 1})
+    assert """\
+   pending                    0
+   equal                      2
+   not compared               1""" in render_table(snapshot)
 
 
 def test_the_table_fits_80_columns_with_every_outcome() -> None:

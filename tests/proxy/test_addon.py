@@ -76,6 +76,7 @@ class RecordingUpload:
     request: OutgoingRequest
     token: Shadow
     calls: list[object] = field(default_factory=list)
+    number: int = 1
 
     def write(self, data: bytes) -> None:
         self.calls.append(data)
@@ -96,11 +97,12 @@ class RecordingPool:
     terms: list[Terms] = field(default_factory=list)
     error: Exception | None = None
 
-    def submit(self, request: OutgoingRequest, body: bytes, token: Shadow, terms: Terms) -> None:
+    def submit(self, request: OutgoingRequest, body: bytes, token: Shadow, terms: Terms) -> int:
         if self.error:
             raise self.error
         self.submitted.append((request, body, token, terms.timeout_s))
         self.terms.append(terms)
+        return len(self.submitted)
 
     def stats(self) -> str:
         return "no workers"

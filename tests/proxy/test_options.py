@@ -37,6 +37,8 @@ def test_defaults_are_those_of_the_contract() -> None:
             queue_bytes=64 * 1024 * 1024,
             body_limit_bytes=10 * 1024 * 1024,
             drain_timeout_s=5.0,
+            compare="auto",
+            noise_share=0.0,
             governor=None,
             metrics=None,
             unsample_traces=False,
@@ -69,6 +71,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         pytest.param("mirror_governor", "lag=0", id="no lag is never so"),
         pytest.param("mirror_governor", "lag=1,lag=2", id="a bound twice"),
         pytest.param("mirror_governor", "primary=soon", id="a bound that is no number"),
+        pytest.param("mirror_compare", "yes", id="no switch"),
+        pytest.param("mirror_noise_share", "2", id="more than all"),
+        pytest.param("mirror_noise_share", "1%", id="a percentage"),
         pytest.param("mirror_host_suffix", "\r\nX: y", id="header injection"),
         pytest.param("mirror_gateways", ["a/b/c"], id="no gateway"),
         pytest.param("mirror_namespace", "", id="no namespace"),
@@ -88,6 +93,8 @@ def test_a_wrong_value_is_refused_with_option_value_and_what_would_do(option: st
         pytest.param("mirror_queue_bytes", "512k", "queue_bytes", 512 * 1024, id="kibibytes"),
         pytest.param("mirror_body_limit", "0", "body_limit_bytes", 0, id="bodies never"),
         pytest.param("mirror_host_suffix", "", "host_suffix", "", id="no suffix"),
+        pytest.param("mirror_compare", "off", "compare", "off", id="no comparison"),
+        pytest.param("mirror_noise_share", "0.01", "noise_share", 0.01, id="a share"),
         pytest.param("mirror_governor", "lag=0.1", "governor", GovernorBounds(lag_s=0.1), id="lag"),
         pytest.param(
             "mirror_governor", "primary=2, lag=0.1", "governor", GovernorBounds(0.1, 2.0), id="both bounds"

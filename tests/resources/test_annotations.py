@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mitm_mirror.ignore_rules import IgnoreRules
 from mitm_mirror.resources.annotations import MirrorAnnotations, parse_annotations
 
 
@@ -32,6 +33,7 @@ def test_none_is_the_default() -> None:
         ("sample-by", "header:X-User", "sample_by", ("header", "X-User")),
         ("sample-by", "cookie:session", "sample_by", ("cookie", "session")),
         ("timeout", "1.5s", "timeout_s", 1.5),
+        ("ignore", "json:$.id, header:x-a", "ignore", IgnoreRules(("json:$.id", "header:x-a"))),
     ],
 )
 def test_parsed(key: str, text: str, field: str, expected: Any) -> None:
@@ -58,6 +60,9 @@ def test_parsed(key: str, text: str, field: str, expected: Any) -> None:
         ("sample-by", "header:", "expected client, header:NAME or cookie:NAME"),
         ("timeout", "5", "expected a duration such as 5s"),
         ("timeout", "0s", "expected a duration above 0s"),
+        ("ignore", "", "expected json:PATH"),
+        ("ignore", "json:id", "expected a JSON path that begins with $"),
+        ("ignore", "header:\ud800", "surrogates not allowed"),
         ("timout", "5s", "unknown annotation; did you mean mitm-mirror/timeout?"),
         ("0000", "5s", "unknown annotation; expected one of mitm-mirror/host, "),
     ],

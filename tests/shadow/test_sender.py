@@ -1,5 +1,6 @@
 """A shadow's result says how it ended, and keeps of its answer what is wanted: without a Want, nothing."""
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.shadow.answer import Want
+from mitm_mirror.shadow.answer import AnswerRoom, Want
 from mitm_mirror.shadow.message import ShadowResult
 from mitm_mirror.shadow.sender import Sender
 
@@ -98,5 +99,31 @@ def test_connections_are_used_again_until_they_expire(kit: Any) -> None:
                 now[0] = 1.0
                 await sender.close_expired()
                 await mirror.until(lambda: mirror.lost_connections == 1)
+
+    kit.run(test)
+
+
+def test_kept_answers_share_one_room_and_what_is_given_up_is_given_back(kit: Any) -> None:
+    async def test() -> None:
+        room = AnswerRoom(9)
+        async with kit.serve(HEAD + b"abcdef") as mirror, kit.serve(HEAD + b"abcd") as silent:
+            sender = Sender(ClientSettings(), report=pytest.fail, room=room)
+            async with contextlib.aclosing(sender):
+                answers = []
+                for _ in range(2):
+                    result = await sender.send(1, kit.shadow(mirror.port), b"", 20.0, Want(6))
+                    assert (result.outcome, result.response_bytes) == (Outcome.OK, 6)
+                    answers.append(result.answer)
+                assert [answer.complete for answer in answers if answer] == [True, False]
+                assert room.free_bytes == 9 - sum(len(answer.body) for answer in answers if answer)
+                room.give_back(9 - room.free_bytes)
+                hanging = asyncio.create_task(
+                    sender.send(2, kit.shadow(silent.port), b"", 20.0, Want(6)),
+                )
+                await kit.poll_until(lambda: room.free_bytes == 5)
+                hanging.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await hanging
+        assert room.free_bytes == 9
 
     kit.run(test)

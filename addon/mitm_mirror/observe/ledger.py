@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mitm_mirror.observe.compare import Verdict
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.decision import AnswerReason
 
@@ -28,6 +29,8 @@ class Counts:
     pending: int
     ended: Mapping[Outcome, int]
     """In the order of `Outcome`, and only what is not 0."""
+    compared: Mapping[Verdict, int] = field(default_factory=dict)
+    """Of those that ended `ok`, where they are compared; as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,13 @@ class LedgerSnapshot:
 
 
 class _Tally:
-    __slots__ = ("ended", "opened", "pending")
+    __slots__ = ("compared", "ended", "opened", "pending")
 
     def __init__(self) -> None:
         self.opened = 0
         self.pending = 0
         self.ended: Counter[Outcome] = Counter()
+        self.compared: Counter[Verdict] = Counter()
 
 
 class OpenPair:
@@ -82,6 +86,10 @@ class OpenPair:
         self.outcome = outcome
         self._tally.pending -= 1
         self._tally.ended[outcome] += 1
+
+    def compared(self, verdict: Verdict) -> None:
+        """Counts what the comparison of a pair that ended `ok` came to. Called once."""
+        self._tally.compared[verdict] += 1
 
 
 class Ledger:
@@ -121,11 +129,18 @@ class Ledger:
 def _add_up(parts: Iterable[Counts | _Tally]) -> Counts:
     opened = pending = 0
     ended: Counter[Outcome] = Counter()
+    compared: Counter[Verdict] = Counter()
     for part in parts:
         opened += part.opened
         pending += part.pending
         ended.update(part.ended)
-    return Counts(opened, pending, {outcome: ended[outcome] for outcome in Outcome if ended[outcome]})
+        compared.update(part.compared)
+    return Counts(
+        opened,
+        pending,
+        {outcome: ended[outcome] for outcome in Outcome if ended[outcome]},
+        {verdict: compared[verdict] for verdict in Verdict if compared[verdict]},
+    )
 
 
 def render_totals(snapshot: LedgerSnapshot) -> str:
@@ -165,6 +180,7 @@ def _rows(counts: Counts) -> str:
         f"{_row(outcome, count)}{count / counts.opened:>9.1%}" for outcome, count in counts.ended.items()
     ]
     rows.append(_row("pending", counts.pending))
+    rows += [_row(verdict.replace("_", " "), count) for verdict, count in counts.compared.items()]
     return "\n".join(rows)
 
 

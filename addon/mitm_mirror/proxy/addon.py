@@ -117,6 +117,8 @@ class MirrorAddon:
         self.mirrors.body_limit_bytes = settings.body_limit_bytes
         self.mirrors.host_suffix = settings.host_suffix
         self.mirrors.unsample_traces = settings.unsample_traces
+        self.mirrors.comparing.choice = settings.compare
+        self.mirrors.noise_copies.share = settings.noise_share
         self._govern(settings.governor)
         if self.mirrors.pool is None:
             # Not in `running`: mitmproxy listens before it calls that.
@@ -205,6 +207,7 @@ class MirrorAddon:
         if exchange.sent is not None and exchange.sent.head is None:
             return  # an answer of our own, which has them already
         self.attempts.answered(flow, flow.response.status_code)
+        self.mirrors.comparing.see_head(flow, exchange)
         headers = flow.response.data.headers
         for operations in exchange.decision.response_headers:
             headers.fields = apply_operations(headers.fields, operations)
@@ -213,6 +216,9 @@ class MirrorAddon:
     def response(self, flow: http.HTTPFlow) -> None:
         if flow.websocket is None:
             self.attempts.end(flow)
+        exchange = self.exchanges.get(flow)
+        if exchange is not None:
+            self.mirrors.comparing.answered(flow, exchange)
 
     @guarded
     def websocket_end(self, flow: http.HTTPFlow) -> None:
@@ -224,6 +230,9 @@ class MirrorAddon:
         if failure is not None:
             self.attempts.failed(flow, failure)
         self.attempts.end(flow)
+        exchange = self.exchanges.get(flow)
+        if exchange is not None:
+            self.mirrors.comparing.failed(exchange)
 
     @guarded
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
@@ -250,6 +259,7 @@ class MirrorAddon:
         pool, self.mirrors.pool = self.mirrors.pool, None
         if pool is not None and self._settings is not None:
             pool.drain(self._settings.drain_timeout_s)
+            self.mirrors.comparing.close()
             ctx.master.addons.remove(self._tail)
             snapshot = self.ledger.snapshot()
             logger.info("mirror: requests: %s", render_requests(snapshot))
@@ -271,8 +281,9 @@ class MirrorAddon:
         ctx.master.addons.add(self._tail)
         pool_settings = _pool_settings(settings)
         self._sender = self._tail.sender = PrimarySender(pool_settings.client, self.attempts, is_own_address)
-        self.mirrors.pool = ShadowPool(pool_settings, self.mirrors.on_end)
-        self.mirrors.pool.start()
+        pool = ShadowPool(pool_settings, self.mirrors.on_end, on_compared=self.mirrors.on_compared)
+        self.mirrors.pool = self.mirrors.comparing.pool = pool
+        pool.start()
         self.rules.start_watching(on_loaded=self._use_rules)
         self._use_rules()
 

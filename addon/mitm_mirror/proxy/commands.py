@@ -68,6 +68,8 @@ class MirrorCommands:
         lines = [render_table(addon.ledger.snapshot())]
         if addon.mirrors.pool is not None:
             lines.append(str(addon.mirrors.pool.stats()))
+        if addon.mirrors.noise_copies.sent:
+            lines.append(str(addon.mirrors.noise_copies))
         if addon.mirrors.governor is not None:
             lines.append(str(addon.mirrors.governor))
         lines += addon.attempts.describe()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mitmproxy import http
 
+from mitm_mirror.proxy.compared import ComparedRequest
 from mitm_mirror.proxy.retrying import SentPrimary
 from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.decision import Answer, Forward, Target
@@ -36,6 +37,8 @@ class Exchange:
     """Where the last of them went."""
     sent: SentPrimary | None = None
     """How they ended; None before that, and where the client left."""
+    compared: ComparedRequest | None = None
+    """Set where its shadows are compared with it."""
     logged: bool = False
     sent_at: float | None = None
     """When the whole request went to its primary, in seconds of a monotonic clock; None once it is answered,

@@ -6,20 +6,26 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mitmproxy import http
 
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.observe.ledger import Ledger, MirrorKey
 from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.proxy.compared import ComparedCopy, ComparedRequest
+from mitm_mirror.proxy.comparing import Comparing
 from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.flows import copy_request
 from mitm_mirror.proxy.meter import Meter
+from mitm_mirror.proxy.noise_copies import NoiseCopies, NoiseCopy
 from mitm_mirror.proxy.shadows import Shadow, shadow_record
 from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.authority import server_name
 from mitm_mirror.routing.decision import Forward, MirrorCopy
+from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.ending import Ending
 from mitm_mirror.shadow.governor import Governor
 from mitm_mirror.shadow.pool import ShadowPool
@@ -44,12 +50,14 @@ class Mirrors:
     ) -> None:
         self.ledger = ledger
         self.paused = False
-        self.pool: ShadowPool[Shadow] | None = None
+        self.pool: ShadowPool[Shadow | NoiseCopy] | None = None
         """None before the first configuration and after the drain."""
         self.governor: Governor | None = None
         """None where it is off."""
         self.meter: Meter | None = None
         """None without `mirror_metrics`."""
+        self.comparing = Comparing(self._on_verdict)
+        self.noise_copies = NoiseCopies(is_own_address, draw)
         self.timeout_s = 0.0
         self.host_suffix = ""
         self.body_limit_bytes = 0
@@ -69,19 +77,23 @@ class Mirrors:
             exchange.sent_at = self._clock()
         body = _body_of(flow, exchange)
         size = None if body is None else len(body)
+        self.comparing.begin(exchange, forward)
         for shadow in self._open_pairs(flow, exchange, forward, size):
             with self._ended_by_bugs(shadow):
                 assert body is not None  # else all were refused
                 assert self.pool is not None
                 shadow.body_bytes = size
                 request = self._request(flow, shadow, size)
-                self.pool.submit(request, body, shadow, self._terms(shadow))
+                number = self.pool.submit(request, body, shadow, self._terms(shadow))
+                self._submitted(shadow, number)
+        self._send_noise_copy(flow, exchange, forward)
 
     def feed(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, data: bytes) -> None:
         """A piece of a body that mitmproxy streams. The first one opens the pairs and the shadows."""
         if exchange.uploads is None:
             exchange.uploads = []
             size = _promised_size(flow.request)
+            self.comparing.begin(exchange, forward)
             for shadow in self._open_pairs(flow, exchange, forward, size or 0):
                 with self._ended_by_bugs(shadow):
                     exchange.uploads.append(self._open_upload(flow, shadow, size))
@@ -113,9 +125,20 @@ class Mirrors:
         if self.meter is not None:
             self.meter.count_primary(flow, exchange)
 
-    def on_end(self, ending: Ending[Shadow]) -> None:
-        """What the pool calls, once for each shadow that was submitted."""
-        self._end(ending.token, ending.outcome, ending.error, ending)
+    def on_end(self, ending: Ending[Any]) -> None:
+        """What the pool calls, once for each copy that was submitted."""
+        copy = ending.token
+        if isinstance(copy, NoiseCopy):
+            copy.ended = True
+            self.noise_copies.ended[ending.outcome] += 1
+            self._wait_or_drop(copy.compared, copy, ending.outcome)
+        else:
+            self._end(copy, ending.outcome, ending.error, ending)
+
+    def on_compared(self, copy: Shadow | NoiseCopy, comparison: Comparison) -> None:
+        """What the pool calls, once for each copy that ended `ok` and is to be compared."""
+        assert copy.compared is not None
+        self.comparing.compared(copy.compared, copy, comparison)
 
     def _open_pairs(
         self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, body_bytes: int | None
@@ -130,6 +153,8 @@ class Mirrors:
         for copy in forward.mirrors:
             pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
             shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time())
+            shadow.compared = exchange.compared
+            shadow.is_third = copy.destination == forward.target.cluster
             ended = (copy.outcome, "") if copy.outcome is not None else refusal or self._refusal_of_copy(copy)
             if ended is None:
                 yield shadow
@@ -171,7 +196,19 @@ class Mirrors:
         assert self.pool is not None
         upload = self.pool.open(request, shadow, self._terms(shadow))
         shadow.upload = ShadowUpload(upload, self.body_limit_bytes)
+        self._submitted(shadow, upload.number)
         return shadow.upload
+
+    def _submitted(self, shadow: Shadow, number: int) -> None:
+        if shadow.compared is not None and shadow.pair.outcome is None:
+            shadow.number = number
+            self.comparing.submitted(shadow.compared, shadow)
+
+    def _send_noise_copy(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
+        if exchange.compared is not None and self.pool is not None:
+            copy = self.noise_copies.make(flow, forward, exchange.compared, self.pool, self.timeout_s)
+            if copy is not None and not copy.ended:
+                self.comparing.submitted(exchange.compared, copy)
 
     def _request(self, flow: http.HTTPFlow, shadow: Shadow, body_bytes: int | None) -> OutgoingRequest:
         assert shadow.copy.target is not None
@@ -183,7 +220,8 @@ class Mirrors:
     def _terms(self, shadow: Shadow) -> Terms:
         copy, target = shadow.copy, shadow.copy.target
         assert target is not None
-        return Terms(copy.timeout_s or self.timeout_s, copy.destination, target.limits, target.outlier)
+        want = None if shadow.compared is None else Want(compare=self.comparing.terms(copy))
+        return Terms(copy.timeout_s or self.timeout_s, copy.destination, target.limits, target.outlier, want)
 
     @contextmanager
     def _ended_by_bugs(self, shadow: Shadow) -> Iterator[None]:
@@ -204,7 +242,36 @@ class Mirrors:
         flow = shadow.flow()
         if flow is not None:
             flow.metadata.setdefault(FLOW_OUTCOMES, {})[shadow.copy.destination] = outcome.value
-        self._log_copy(lambda: shadow_record(shadow, outcome, error, ending))
+        if shadow.compared is None or not self._wait_or_drop(shadow.compared, shadow, outcome):
+            self._tell(shadow, outcome, error, ending)
+        else:
+            shadow.ending = ending
+
+    def _wait_or_drop(self, request: ComparedRequest, copy: Shadow | NoiseCopy, outcome: Outcome) -> bool:
+        """Whether a copy that has ended gets a verdict, for which its line in the log waits."""
+        if outcome is Outcome.OK:
+            self.comparing.wait(request, copy)
+            return True
+        self.comparing.drop(request, copy)
+        return False
+
+    def _on_verdict(self, copy: ComparedCopy, comparison: Comparison, status: int) -> None:
+        if isinstance(copy, Shadow):
+            assert copy.ending is not None
+            copy.pair.compared(comparison.verdict)
+            self._tell(copy, copy.ending.outcome, copy.ending.error, copy.ending, comparison, status)
+
+    def _tell(
+        self,
+        shadow: Shadow,
+        outcome: Outcome,
+        error: str,
+        ending: Ending[Shadow] | None,
+        comparison: Comparison | None = None,
+        compared_status: int = 0,
+    ) -> None:
+        """Says how a pair ended, when all is known."""
+        self._log_copy(lambda: shadow_record(shadow, outcome, error, ending, comparison, compared_status))
 
 
 def _body_of(flow: http.HTTPFlow, exchange: Exchange) -> bytes | None:

@@ -18,6 +18,8 @@ from mitm_mirror.shadow.governor import GovernorBounds
 
 OPTION_PREFIX = "mirror_"
 
+_SWITCH = ("auto", "on", "off")
+
 
 @dataclass(frozen=True, slots=True)
 class MirrorSettings:
@@ -34,6 +36,10 @@ class MirrorSettings:
     queue_bytes: int
     body_limit_bytes: int
     drain_timeout_s: float
+    compare: str
+    """`on`, `off` or `auto`."""
+    noise_share: float
+    """Of safe requests, from 0 to 1."""
     governor: GovernorBounds | None
     """None where it is off."""
     metrics: tuple[str, int] | None
@@ -113,6 +119,21 @@ def add_options(loader: addonmanager.Loader) -> None:
     )
     loader.add_option("mirror_drain_timeout", str, "5", "Seconds that shutdown waits for shadows in flight.")
     loader.add_option(
+        "mirror_compare",
+        str,
+        "auto",
+        "Compare each shadow's answer with the primary's: on, off, or auto (on where a UI, or a flow or HAR "
+        "file, is there to hold them).",
+        choices=_SWITCH,
+    )
+    loader.add_option(
+        "mirror_noise_share",
+        str,
+        "0",
+        "Share of GET, HEAD and OPTIONS requests that are sent to their primary once more, to learn what "
+        "differs by nature: 0.01. Only where shadows are compared.",
+    )
+    loader.add_option(
         "mirror_governor",
         str,
         "",
@@ -150,6 +171,8 @@ def parse_settings(options: optmanager.OptManager) -> MirrorSettings:
         queue_bytes=_parse_bytes("mirror_queue_bytes", options.mirror_queue_bytes),
         body_limit_bytes=_parse_bytes("mirror_body_limit", options.mirror_body_limit),
         drain_timeout_s=_parse_seconds("mirror_drain_timeout", options.mirror_drain_timeout, zero_ok=True),
+        compare=_parse_switch("mirror_compare", options.mirror_compare),
+        noise_share=_parse_share("mirror_noise_share", options.mirror_noise_share),
         governor=_parse_governor(options.mirror_governor),
         metrics=_parse_metrics(options.mirror_metrics),
         unsample_traces=options.mirror_unsample_traces,
@@ -176,6 +199,22 @@ def _parse_format(value: str) -> str:
     if value not in FORMATS:
         raise ValueError(f"mirror_access_log_format: {value!r}, expected {', '.join(FORMATS)}")
     return value
+
+
+def _parse_switch(option: str, value: str) -> str:
+    if value not in _SWITCH:
+        raise ValueError(f"{option}: {value!r}, expected {', '.join(_SWITCH)}")
+    return value
+
+
+def _parse_share(option: str, value: str) -> float:
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f"{option}: {value!r}, expected a number from 0 to 1 such as 0.01")
+    return share
 
 
 def _parse_seconds(option: str, value: str, *, zero_ok: bool = False) -> float:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from mitmproxy import http
 
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.observe.ledger import OpenPair
 from mitm_mirror.observe.record import AccessRecord, pick_headers
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.proxy.compared import ComparedRequest
 from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.decision import MirrorCopy
@@ -31,10 +33,23 @@ class Shadow:
     body_bytes: int | None = None
     upload: ShadowUpload | None = None
     """Where the body comes in pieces."""
+    compared: ComparedRequest | None = None
+    """Where its answer is compared."""
+    number: int = 0
+    """The pool's, where it is compared."""
+    is_third: bool = False
+    """Whether it goes to the version that the primary goes to."""
+    ending: Ending["Shadow"] | None = None
+    """How it ended, while its log line waits for the comparison."""
 
 
 def shadow_record(
-    shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow] | None
+    shadow: Shadow,
+    outcome: Outcome,
+    error: str,
+    ending: Ending[Shadow] | None,
+    comparison: Comparison | None,
+    compared_status: int,
 ) -> AccessRecord:
     """The record of a shadow that has ended; `ending` is None where it was never submitted."""
     exchange, copy = shadow.exchange, shadow.copy
@@ -63,5 +78,7 @@ def shadow_record(
         rules_generation=exchange.generation,
         outcome=outcome,
         error=error,
+        comparison=comparison,
+        compared_status=compared_status,
         headers=pick_headers(request.headers if request else exchange.head.headers),
     )

@@ -117,7 +117,8 @@ class MirrorTail:
             # mitmproxy has put the time of now there, as for any answer that it did not read itself.
             flow.response.timestamp_start = exchange.sent.head_at or flow.response.timestamp_start
         elif flow.response.stream:
-            exchange.response_body = flow.response.stream = StreamTap(flow.response.stream)
+            keep = self._mirrors.comparing.keep_stream(exchange)
+            exchange.response_body = flow.response.stream = StreamTap(flow.response.stream, keep)
 
     @guarded
     def response(self, flow: http.HTTPFlow) -> None:

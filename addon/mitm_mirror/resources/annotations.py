@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from mitm_mirror.ignore_rules import NO_RULES, IgnoreRules, parse_ignore_rules
 from mitm_mirror.resources.scalars import parse_duration
 
 PREFIX = "mitm-mirror/"
@@ -36,6 +37,8 @@ class MirrorAnnotations:
     sample_by: SampleBy | None = None
     """What decides who is sampled; None means by chance, request by request."""
     timeout_s: float | None = None
+    ignore: IgnoreRules = NO_RULES
+    """What a comparison of the mirrors' answers leaves out."""
 
 
 def parse_annotations(annotations: Mapping[str, str]) -> tuple[MirrorAnnotations, list[tuple[str, str]]]:
@@ -112,6 +115,11 @@ def _sample_by(text: str) -> SampleBy:
     raise ValueError("expected client, header:NAME or cookie:NAME")
 
 
+def _ignore(text: str) -> IgnoreRules:
+    text.encode()  # a lone surrogate, which YAML can escape, could not be told to a worker
+    return parse_ignore_rules(text)
+
+
 def _timeout(text: str) -> float:
     seconds = parse_duration(text.strip())
     if seconds <= 0:
@@ -126,5 +134,6 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     PREFIX + "remove-headers": ("remove_headers", _remove_headers),
     PREFIX + "sample-by": ("sample_by", _sample_by),
     PREFIX + "timeout": ("timeout_s", _timeout),
+    PREFIX + "ignore": ("ignore", _ignore),
 }
 _NAMES = tuple(key.removeprefix(PREFIX) for key in _PARSERS)

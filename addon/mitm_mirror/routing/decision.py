@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from mitm_mirror.ignore_rules import NO_RULES, IgnoreRules
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.authority import DEFAULT_PORTS, bracketed, server_name, written_port
 from mitm_mirror.routing.outlier import OutlierPolicy
@@ -144,6 +145,8 @@ class MirrorCopy:
     """On the shadow only, after everything else (`mitm-mirror/set-headers`, `remove-headers`)."""
     timeout_s: float | None
     """`mitm-mirror/timeout`, else the route's `timeout`; None for `mirror_timeout`."""
+    ignore: IgnoreRules = NO_RULES
+    """`mitm-mirror/ignore`: what a comparison of its answer leaves out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ class Mirrors:
                     sni=sni if target is None else target.endpoint.server_name(sni),
                     headers=self._headers,
                     timeout_s=self._timeout_s,
+                    ignore=self.annotations.ignore,
                 )
             )
         return tuple(copies)
