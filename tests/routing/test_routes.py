@@ -337,7 +337,8 @@ def test_answer_without_an_endpoint_has_the_rules_headers(rules, http, head, dra
             [
                 (
                     "rules.yaml:29:5: http[0].mirror: warning: "
-                    "mirrors to the route's own destination, which gets these requests twice"
+                    "mirrors to the route's own destination, which gets these requests twice; "
+                    "where mirror_compare is on, that teaches what is noise"
                 )
             ],
             id="a mirror that is its primary",

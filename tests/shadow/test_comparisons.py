@@ -208,3 +208,28 @@ def test_at_the_end_what_still_waits_is_concluded(kit: Any) -> None:
         ]
 
     kit.run(test)
+
+
+def test_a_listener_that_raises_does_not_keep_the_others_from_theirs(
+    kit: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        stage = Stage(kit)
+        listen = stage.pool._comparisons._on_compared
+
+        def fail_once(token: str, found: Comparison) -> None:
+            listen(token, found)
+            if token == "a":
+                raise ValueError("a bug")
+
+        stage.pool._comparisons._on_compared = fail_once
+        for token in ("a", "b"):
+            stage.backend.end(stage.submit(token))
+        stage.backend.owner.backend_compared([(1, EQUAL), (2, EQUAL)])
+        stage.pool.drain(0.0)
+        assert stage.heard[-2:] == [("a", Verdict.EQUAL), ("b", Verdict.EQUAL)]
+
+    kit.run(test)
+    assert [record.getMessage() for record in caplog.records] == [
+        "mirror: what was told of a comparison failed."
+    ]

@@ -231,7 +231,10 @@ class RouteCompiler:
             name = (resolved.host, resolved.subset, resolved.port)
             for primary in primaries.items:
                 if name == (primary.destination.host, primary.destination.subset, primary.destination.port):
-                    message = "mirrors to the route's own destination, which gets these requests twice"
+                    message = (
+                        "mirrors to the route's own destination, which gets these requests twice; "
+                        "where mirror_compare is on, that teaches what is noise"
+                    )
                     self._warn(source, at, message)
                     break
             policies.append(MirrorPolicy(resolved, millionths))

@@ -1,5 +1,6 @@
 """Which shadows are still to be compared, and the primaries' answers on their way to the workers. No I/O."""
 
+import logging
 from collections.abc import Callable
 from typing import Generic
 
@@ -9,6 +10,8 @@ from mitm_mirror.shadow.ending import Token
 from mitm_mirror.shadow.entry import Entry
 from mitm_mirror.shadow.seat import Seat
 from mitm_mirror.shadow.shares import Shares
+
+logger = logging.getLogger(__name__)
 
 _OVERHEAD_BYTES = 1024
 
@@ -119,7 +122,10 @@ class Comparisons(Generic[Token]):
     def _close(self, number: int, comparison: Comparison) -> None:
         pair = self._open.pop(number)
         self._give_back(pair)
-        self._on_compared(pair.entry.token, comparison)
+        try:
+            self._on_compared(pair.entry.token, comparison)
+        except Exception:  # a bug in what listens must not keep the others from their conclusions
+            logger.exception("mirror: what was told of a comparison failed.")
 
     def _give_back(self, pair: _Open[Token]) -> None:
         self._memory.give_back(pair.entry.lane.memory, pair.held_bytes)
