@@ -1098,6 +1098,26 @@ async def test_a_request_above_a_limit_is_answered_and_not_mirrored(tmp_path: Pa
 
 
 @in_loop
+async def test_a_request_that_waits_for_longer_than_its_timeout_is_answered(tmp_path: Path) -> None:
+    async with running_with_policy(tmp_path, POOL) as bench:
+        mirror = "    mirror: {host: httpbin, subset: v2}\n"
+        rules = bench.rules.read_text().replace(mirror, f"{mirror}    timeout: 10ms\n")
+        bench.rules.write_text(rules)
+        bench.context.master.commands.call("mirror.reload")
+        first, second = make_flow(), make_flow()
+        await bench.cycle(first, "requestheaders")
+        await bench.cycle(second, "requestheaders", "request", "responseheaders", "response")
+
+        assert second.response is not None
+        assert (second.response.status_code, second.response.content) == (504, b"upstream request timeout")
+        assert second.response.headers["x-rule"] == "1"
+        assert [record["outcome"] for record in bench.records()] == ["timeout"]
+        assert in_flight(bench) == (1, 0)
+        assert bench.addon.ledger.snapshot().answered == {"timeout": 1}
+        assert bench.pool.submitted == []
+
+
+@in_loop
 async def test_a_streamed_request_above_a_limit_connects_nowhere(tmp_path: Path) -> None:
     async with running_with_policy(tmp_path, "connectionPool: {http: {http2MaxRequests: 1}}") as bench:
         await bench.cycle(make_flow(), "requestheaders", "request")

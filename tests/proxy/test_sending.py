@@ -154,6 +154,18 @@ def test_the_flow_shows_who_answered() -> None:
     assert (exchange.sent.end, exchange.attempts, exchange.target) == (PrimaryEnd.ANSWERED, 2, OTHER)
 
 
+def test_what_it_waited_for_a_connection_counts_against_the_timeout() -> None:
+    flow, exchange = make_flow(), Exchange(HEAD, make_forward(SENDING), 1)
+    exchange.waited_s = 60.0
+
+    async def test() -> None:
+        await make_sender(Net(silent=True)).send(flow, exchange, make_forward(SENDING), SENDING)
+
+    run(test)
+    assert flow.response is not None
+    assert flow.response.status_code == 504
+
+
 def test_a_client_that_leaves_ends_its_own_attempts_alone() -> None:
     net, leaving, staying = Net(silent=True), make_flow(), make_flow()
 

@@ -24,7 +24,7 @@ _CLUSTER = re.compile(r"outbound\|(\d+)\|([^|]*)\|(.*)", re.DOTALL)
 
 
 class PrimaryOutcome(StrEnum):
-    """How a primary ended. The seven after `OK` are `Answer.reason`: `PrimaryOutcome(answer.reason)`."""
+    """How a primary ended. The seven after `OK`, and `TIMEOUT`, are `Answer.reason`, too."""
 
     OK = "ok"
     """Its destination answered, whatever the status."""

@@ -43,7 +43,7 @@ from mitm_mirror.proxy.tail import MirrorTail
 from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
-from mitm_mirror.routing.overflow import overflow_answer
+from mitm_mirror.routing.overflow import late_answer, overflow_answer
 from mitm_mirror.routing.vantage import DEFAULT_VANTAGE
 from mitm_mirror.shadow.governor import Governor, GovernorBounds
 from mitm_mirror.shadow.pool import ShadowPool
@@ -170,7 +170,17 @@ class MirrorAddon:
     async def _forward_when(
         self, may_go: Awaitable[bool], flow: http.HTTPFlow, exchange: Exchange, forward: Forward
     ) -> None:
-        self._go_or_overflow(flow, exchange, forward, may_go=await may_go)
+        """The route's timeout counts meanwhile, as in Envoy, where a request is complete before it waits."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(None if forward.sending is None else forward.sending.timeout_s):
+                goes = await may_go
+        except TimeoutError:
+            self._answer_instead(flow, exchange, late_answer(exchange.head, forward))
+            return
+        exchange.waited_s = loop.time() - began
+        self._go_or_overflow(flow, exchange, forward, may_go=goes)
 
     def _go_or_overflow(
         self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, *, may_go: bool
@@ -178,8 +188,11 @@ class MirrorAddon:
         if may_go:
             self.ledger.count_forwarded()
             return
-        exchange.decision = overflow_answer(exchange.head, forward)
-        self._prepare_answer(flow, exchange.decision)
+        self._answer_instead(flow, exchange, overflow_answer(exchange.head, forward))
+
+    def _answer_instead(self, flow: http.HTTPFlow, exchange: Exchange, answer: Answer) -> None:
+        exchange.decision = answer
+        self._prepare_answer(flow, answer)
 
     def _prepare_answer(self, flow: http.HTTPFlow, answer: Answer) -> None:
         """What can be done before the request is complete; `request` then gives the answer."""

@@ -39,6 +39,8 @@ class Exchange:
     """How they ended; None before that, and where the client left."""
     compared: ComparedRequest | None = None
     """Set where its shadows are compared with it."""
+    waited_s: float = 0.0
+    """How long it waited for a connection to its destination before it was let go."""
     logged: bool = False
     sent_at: float | None = None
     """When the whole request went to its primary, in seconds of a monotonic clock; None once it is answered,

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mitmproxy import connection, ctx, http
 from mitmproxy.proxy import mode_specs
@@ -19,7 +19,7 @@ from mitm_mirror.proxy.tls_address import TlsAddress
 from mitm_mirror.routing.decision import Forward, Sending, Target
 from mitm_mirror.routing.endpoint_state import LocalFailure
 from mitm_mirror.routing.local_reply import local_reply
-from mitm_mirror.routing.overflow import overflow_answer
+from mitm_mirror.routing.overflow import LATE_BODY, overflow_answer
 from mitm_mirror.routing.retry import AttemptEnd, AttemptResult
 from mitm_mirror.routing.view import RequestView
 
@@ -34,7 +34,7 @@ _NO_HEAD = b"upstream connect error or disconnect/reset before headers. %breset 
 _RETRIED = b"retried and the latest "
 _REPLIES: dict[PrimaryEnd, tuple[int, bytes]] = {
     # Status and text of Envoy 1.40, but for the last three, which it has no need for: it streams.
-    PrimaryEnd.TIMEOUT: (504, b"upstream request timeout"),
+    PrimaryEnd.TIMEOUT: (504, LATE_BODY),
     PrimaryEnd.CONNECT_FAILURE: (503, b"remote connection failure"),
     PrimaryEnd.RESET: (503, b"connection termination"),
     PrimaryEnd.NOT_HTTP: (502, b"protocol error"),
@@ -117,6 +117,8 @@ class PrimarySender:
         retrier = Retrier(self._start())
         body = flow.request.raw_content or b""
         flow.server_conn = connection.Server(address=None)
+        if sending.timeout_s is not None and exchange.waited_s:
+            sending = replace(sending, timeout_s=max(0.0, sending.timeout_s - exchange.waited_s))
         task = asyncio.get_running_loop().create_task(
             retrier.send(
                 sending,

@@ -18,7 +18,14 @@ Lookup = Literal["", "original_dst", "host"]
 NONE); it is the one in the request's Host (DYNAMIC_DNS)."""
 
 AnswerReason = Literal[
-    "redirect", "direct_response", "no_route", "no_endpoint", "fault_abort", "cors_preflight", "overflow"
+    "redirect",
+    "direct_response",
+    "no_route",
+    "no_endpoint",
+    "fault_abort",
+    "cors_preflight",
+    "overflow",
+    "timeout",
 ]
 
 

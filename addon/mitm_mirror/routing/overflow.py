@@ -1,4 +1,4 @@
-"""The answer to a request that a limit of its destination turns away."""
+"""The answers to requests that a limit of their destination turns away, or lets wait for too long."""
 
 from mitm_mirror.routing.decision import Answer, Forward
 from mitm_mirror.routing.local_reply import local_reply
@@ -6,6 +6,8 @@ from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.view import RequestView
 
 _BODY = b"upstream connect error or disconnect/reset before headers. reset reason: overflow"
+LATE_BODY = b"upstream request timeout"
+"""What Envoy says where a route's timeout has passed."""
 
 
 def overflow_answer(head: RequestHead, forward: Forward) -> Answer:
@@ -13,3 +15,9 @@ def overflow_answer(head: RequestHead, forward: Forward) -> Answer:
     overloaded = ((b"x-envoy-overloaded", b"true"),)
     reply = local_reply(RequestView(head), 503, _BODY, forward.response_headers, headers=overloaded)
     return Answer(forward.rule, *reply, "overflow", forward.target.cluster, forward.delay_s)
+
+
+def late_answer(head: RequestHead, forward: Forward) -> Answer:
+    """Envoy's 504 where the route's timeout passes while the request waits for a connection."""
+    reply = local_reply(RequestView(head), 504, LATE_BODY, forward.response_headers)
+    return Answer(forward.rule, *reply, "timeout", forward.target.cluster, forward.delay_s)
