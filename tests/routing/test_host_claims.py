@@ -1,7 +1,7 @@
 """Which VirtualServices are for this proxy, and which of several for one host answer.
 
 The cases follow istio's TestSelectVirtualService, TestInitVirtualService and
-TestBuildSidecarOutboundVirtualHosts, and for gateways TestGatewayHTTPRouteConfig.
+TestSidecarOutboundHTTPRouteConfigWithDuplicateHosts, and for gateways TestGatewayHTTPRouteConfig.
 """
 
 import pytest
