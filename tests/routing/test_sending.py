@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from mitm_mirror.routing.cluster_state import Attempt
+from mitm_mirror.routing.cluster_states import ClusterStates
 from mitm_mirror.routing.decision import Forward, Sending, Target
 from mitm_mirror.routing.explain import explain
 from mitm_mirror.routing.explain_text import render_explanation
@@ -100,6 +102,35 @@ def test_a_sticky_request_stays_where_it_is(
     again = forward.sending.choose_again((forward.target,))
 
     assert (again == forward.target) is stays
+
+
+@pytest.mark.parametrize("retries", ["attempts: 1", "attempts: 1, retryIgnorePreviousHosts: true"])
+def test_a_sticky_request_leaves_an_endpoint_that_is_ejected(
+    rules: Rules, http: Callable[[str], str], retries: str
+) -> None:
+    ejecting = "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}"
+    text = http(f"  - {{route: [{{destination: {{host: httpbin}}}}], retries: {{{retries}}}}}")
+    table = rules(text + STICKY.replace("trafficPolicy: {", f"trafficPolicy: {{{ejecting}, "))
+    states = ClusterStates(lambda: 0.0, lambda change: None)
+    forward = table.decide(HEAD, lambda: 0.0, states)
+    assert isinstance(forward, Forward)
+    assert forward.sending is not None
+    first = forward.target
+
+    eject(states, first)
+    second = forward.sending.choose_again((first,))
+    assert second is not None
+    assert second != first
+
+    eject(states, second)
+    assert forward.sending.choose_again((first, second)) is None
+
+
+def eject(states: ClusterStates, target: Target) -> None:
+    attempt = states.enter(target, lambda entry: None)
+    assert isinstance(attempt, Attempt)
+    attempt.answered(500)
+    attempt.end()
 
 
 @pytest.mark.parametrize(

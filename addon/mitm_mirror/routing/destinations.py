@@ -39,10 +39,10 @@ class ResolvedDestination:
     problem: str = ""
     """Why it leads nowhere; empty where it leads somewhere."""
 
-    def choose(self, client_port: int, draw: Callable[[], float]) -> Target | None:
-        """One of its endpoints by weight, or None where there is none on that port."""
+    def choose(self, client_port: int, draw: Callable[[], float], balance: Balance) -> Target | None:
+        """One of its endpoints, whatever is to be hashed; None where there is none on that port."""
         found = self.by_port.get(client_port if self.port is None else self.port)
-        return None if found is None else found.targets.choose(draw)
+        return None if found is None else balance.choose(found, None, draw)
 
     def choose_for(
         self, view: RequestView, draw: Callable[[], float], balance: Balance
@@ -62,6 +62,11 @@ class ResolvedDestination:
                 operations = HeaderOperations(add=((b"Set-Cookie", set_cookie),))
         target = found.targets.items[0] if found.is_settled else balance.choose(found, key, draw)
         return target, operations
+
+    def is_usable(self, target: Target, client_port: int, balance: Balance) -> bool:
+        """Whether one of its endpoints gets requests now."""
+        found = self.by_port.get(client_port if self.port is None else self.port)
+        return found is not None and target in balance.usable(found)
 
     def is_sticky(self, client_port: int) -> bool:
         """Whether `consistentHash` chooses its endpoints."""

@@ -11,6 +11,7 @@ from mitm_mirror.routing.authority import server_name, suffix_authority
 from mitm_mirror.routing.decision import HeaderOperations, MirrorCopy, Target
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.headers import shadow_operations
+from mitm_mirror.routing.port_targets import BY_WEIGHT
 from mitm_mirror.routing.view import RequestView
 from mitm_mirror.text import encode
 
@@ -90,7 +91,7 @@ class Mirrors:
             if outcome is None and position >= policy.millionths:
                 outcome = Outcome.NOT_SAMPLED
             if outcome is None:
-                target = policy.destination.choose(head.port, draw)
+                target = policy.destination.choose(head.port, draw, BY_WEIGHT)
                 target = None if target is None else target.seen_by(head)
                 outcome = Outcome.NO_ENDPOINT if target is None else None
             copies.append(

@@ -27,21 +27,23 @@ class RouteSending:
         balance: Balance,
     ) -> Sending:
         """For one request to one destination."""
-        sticky = destination.is_sticky(view.head.port)
+        port = view.head.port
+        sticky = destination.is_sticky(port)
         ignore_previous = self.retry is not None and self.retry.ignore_previous_hosts
         if self.retry is not None and self.retry.ignore_previous_hosts is None:
             ignore_previous = not sticky
 
         def choose() -> Target | None:
             # Of a sticky destination that is to be left: by chance (Envoy goes on along its ring).
-            if sticky:
-                chosen = destination.choose(view.head.port, draw)
+            if sticky and ignore_previous:
+                chosen = destination.choose(port, draw, balance)
             else:
                 chosen, _ = destination.choose_for(view, draw, balance)
             return None if chosen is None else chosen.seen_by(view.head)
 
         def choose_again(tried: Sequence[Target]) -> Target | None:
-            if sticky and not ignore_previous:
+            # A key is not asked again where it need not be: a cookie that is made here differs each time.
+            if sticky and not ignore_previous and destination.is_usable(tried[-1], port, balance):
                 return tried[-1]
             return choose_another(choose, tried if ignore_previous else ())
 
