@@ -245,6 +245,21 @@ def test_timeout(written: str, expected: dict[str, Any]) -> None:
     assert {name: route[name] for name in fields if name in route} == {"timeout": "0s", **expected}
 
 
+@pytest.mark.parametrize(
+    ("code", "expected", "warned"),
+    [
+        pytest.param("", "MOVED_PERMANENTLY", False, id="301 by default"),
+        pytest.param(", redirectCode: 308", "PERMANENT_REDIRECT", False, id="given"),
+        pytest.param(", redirectCode: 304", "FOUND", True, id="one that Envoy does not have"),
+    ],
+)
+def test_redirect_code(code: str, expected: str, warned: bool) -> None:
+    found = export(f"  - redirect: {{uri: /{code}}}")
+
+    assert first_route(found)["redirect"]["response_code"] == expected
+    assert ["redirectCode" in warning for warning in found.warnings] == [True] * warned
+
+
 def test_large_direct_responses_are_allowed_for() -> None:
     found = export(f"  - directResponse: {{status: 200, body: {{string: {'x' * 5000}}}}}")
 

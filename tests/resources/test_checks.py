@@ -171,6 +171,8 @@ def test_a_delegate_cannot_delegate() -> None:
          "spec.http[0].corsPolicy: never used: only answers of destinations get CORS headers"),
         (route("redirect: {uri: /}, mirror: {host: b}"),
          "spec.http[0].mirror: never used: a route without destinations is not mirrored"),
+        (route("redirect: {uri: /, redirectCode: 304}"),
+         "spec.http[0].redirect.redirectCode: 304: a cluster has no such redirect; expected 301, 302, 303, 307 or 308"),
     ],
     ids=lambda text: text[-60:],
 )  # fmt: skip

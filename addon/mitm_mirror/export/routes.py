@@ -163,7 +163,10 @@ class RouteExporter:
 
     def _redirect(self, route: Route, spec: HTTPRedirect, client_port: int) -> dict[str, Any]:
         """Source: route.go, ApplyRedirect."""
-        redirect: dict[str, Any] = {"response_code": _REDIRECT_CODES[spec.redirect_code or 301]}
+        code = spec.redirect_code or 301
+        if code not in _REDIRECT_CODES:
+            self._warn(route, f"redirect.redirectCode: Envoy has no redirect {code}; exported as 302")
+        redirect: dict[str, Any] = {"response_code": _REDIRECT_CODES.get(code, "FOUND")}
         if spec.authority:
             redirect["host_redirect"] = spec.authority
         if spec.scheme:

@@ -11,6 +11,8 @@ from mitm_mirror.resources.names import at
 from mitm_mirror.resources.resource import FieldPath
 from mitm_mirror.resources.virtual_service import HTTPDirectResponse, HTTPMatchRequest, HTTPRedirect
 
+_ENVOY_CODES = frozenset({301, 302, 303, 307, 308})
+"""For any other Istio makes a route without an action, which Envoy refuses (route.go, ApplyRedirect)."""
 _BODY_BYTES = 1 << 20
 _LARGE_BODY_BYTES = 100 << 10
 
@@ -18,7 +20,7 @@ _LARGE_BODY_BYTES = 100 << 10
 def check_redirect(
     redirect: HTTPRedirect, matches: tuple[HTTPMatchRequest, ...], path: FieldPath
 ) -> Iterator[Finding]:
-    """All errors; `matches` are the route's."""
+    """All errors, and a warning about a status that Envoy does not have; `matches` are the route's."""
     if redirect.uri and redirect.prefix_rewrite:
         yield error((*path, "prefixRewrite"), "not allowed beside uri")
     if redirect.prefix_rewrite and any(m.uri and m.uri.prefix is None for m in matches):
@@ -30,6 +32,9 @@ def check_redirect(
         yield error(path, "expected uri, prefixRewrite, authority, scheme, port or derivePort")
     if redirect.redirect_code and not 300 <= redirect.redirect_code <= 399:
         yield error((*path, "redirectCode"), f"{redirect.redirect_code}, expected 300 to 399")
+    elif redirect.redirect_code and redirect.redirect_code not in _ENVOY_CODES:
+        message = "a cluster has no such redirect; expected 301, 302, 303, 307 or 308"
+        yield warning((*path, "redirectCode"), f"{redirect.redirect_code}: {message}")
     if redirect.scheme not in ("", "http", "https"):
         yield error((*path, "scheme"), f"{show(redirect.scheme)}, expected http or https")
     if redirect.port:

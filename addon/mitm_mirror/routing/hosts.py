@@ -20,7 +20,7 @@ def host_key(authority: str) -> str:
 def is_address(host: str) -> bool:
     """Whether the host (no brackets, no port) is an IP address."""
     # Cheap rejection first: raising ValueError for each of 10,000 names costs more than compiling them.
-    if ":" not in host and not host[-1:].isdigit():
+    if ":" not in host and not (host[:1].isdigit() and host[-1:].isdigit()):
         return False
     try:
         ipaddress.ip_address(host)
