@@ -194,7 +194,7 @@ def test_explain_says_what_a_request_gets_where_all_are_ejected() -> None:
         attempt.end()
 
     text = scene.explained()
-    assert text.count("  ejected") == 2
+    assert text.count("  ejected\n") == 2
     assert "503" in text
 
 

@@ -867,3 +867,16 @@ def test_what_consistent_hash_makes_of_a_request(
     assert text.count("http://127.0.0.") == endpoints
     assert f"chosen by consistentHash: {chosen_by}" in text
     assert "Set-Cookie" not in text
+
+
+def test_limits_and_ejections_are_the_primarys(rules, head) -> None:
+    policy = "connectionPool: {http: {http2MaxRequests: 3}}, outlierDetection: {consecutive5xxErrors: 2}"
+    text = STICKY.replace("loadBalancer: {consistentHash: {HASH}}", policy)
+    text = text.replace("{host: httpbin}}]", "{host: httpbin}}]\n    mirror: {host: httpbin}")
+
+    explained = render_explanation(explain(rules(text), head()))
+
+    primary, _, mirror = explained.partition("mirror 100 %")
+    assert "    policy    limited to 3 requests\n" in primary
+    assert "              ejected after 2 errors in a row" in primary
+    assert "policy" not in mirror

@@ -1,4 +1,4 @@
-"""A cluster's policy and state in lines for people, as `mirror.rules` and `mirror.stats` show them."""
+"""A cluster's policy and state in lines for people: for `mirror.rules`, `mirror.stats` and `explain`."""
 
 from collections.abc import Iterable
 
@@ -16,6 +16,12 @@ def describe_policy(found: PortTargets) -> list[str]:
         lines.append("chosen by consistentHash")
     elif len(found.targets.items) > 1:
         lines.append(f"chosen by {found.balancer}")
+    return [*lines, *describe_bounds(found)]
+
+
+def describe_bounds(found: PortTargets) -> list[str]:
+    """What may keep a primary from its endpoints; nothing where nothing is limited and none is ejected."""
+    lines = []
     if found.limits is not None:
         lines.append(f"limited to {_describe_limits(found.limits)}")
     if found.outlier is not None:

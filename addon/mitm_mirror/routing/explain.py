@@ -11,6 +11,7 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.actions import ForwardAction, RouteDestination
 from mitm_mirror.routing.decision import Answer, Forward, RuleRef
 from mitm_mirror.routing.describe import describe_fault, describe_sending
+from mitm_mirror.routing.describe_cluster import describe_bounds
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.explanation import (
     Alternative,
@@ -179,7 +180,7 @@ def _balanced(
         for target, weight in zip(found.targets.items, weights, strict=True)
         if (endpoint := target.endpoint.seen_by(view.head)) is not None
     )
-    explained = replace(explained, endpoints=shares)
+    explained = replace(explained, endpoints=shares, bounds=tuple(describe_bounds(found)))
     if found.sticky is None:
         return replace(explained, chosen_by=found.balancer if len(shares) > 1 else "")
     if not usable:

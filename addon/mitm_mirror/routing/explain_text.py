@@ -160,6 +160,7 @@ def _where(destination: ExplainedDestination, head: RequestHead) -> list[str]:
         *_field("cluster", [destination.cluster]),
         *_field("endpoint", endpoints or _wrap(f"none: {destination.problem}")),
         *_field("chosen by", [destination.chosen_by] if destination.chosen_by else []),
+        *_field("policy", [line for bound in destination.bounds for line in _wrap(bound)]),
     ]
 
 

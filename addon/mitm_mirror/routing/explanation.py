@@ -62,6 +62,8 @@ class ExplainedDestination:
     """Why there is no endpoint; empty where there is one."""
     chosen_by: str = ""
     """The load balancer, and what it makes of this request; empty without a choice, and for mirrors."""
+    bounds: tuple[str, ...] = ()
+    """Limits, and when an endpoint is ejected, in words; none for mirrors."""
 
 
 @dataclass(frozen=True, slots=True)
