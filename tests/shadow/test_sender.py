@@ -25,7 +25,7 @@ from mitm_mirror.shadow.sender import Sender
         ),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab",
-            0.05,
+            0.5,
             ShadowResult(7, Outcome.TIMEOUT, 200, 2, 0.0, "no complete answer before the deadline"),
             id="half an answer",
         ),
@@ -58,7 +58,7 @@ HEADERS = ((b"X-One", b"1"), (b"x-one", b"2"), (b"Content-Length", b"6"))
         pytest.param(HEAD + b"abcdef", 20.0, 6, 203, b"abcdef", True, id="whole"),
         pytest.param(HEAD + b"abcdef", 20.0, 5, 203, b"abcde", False, id="more than wanted"),
         pytest.param(HEAD + b"abcdef", 20.0, 0, 203, b"", False, id="only the head"),
-        pytest.param(HEAD + b"abcd", 0.05, 6, 203, b"abcd", False, id="half an answer"),
+        pytest.param(HEAD + b"abcd", 0.5, 6, 203, b"abcd", False, id="half an answer"),
         pytest.param(b"SSH-2.0-OpenSSH\r\n\r\n", 20.0, 6, 0, b"", False, id="no answer"),
     ],
 )
