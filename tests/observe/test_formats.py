@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -265,17 +266,25 @@ def test_json_is_the_records_dict() -> None:
     assert json.loads(line) == SHADOW.to_dict()
 
 
+DELAYED: dict[str, Any] = {"delay_ms": 1500.0}
+EXHAUSTED: dict[str, Any] = {"retries_exhausted": True}
+
+
 @pytest.mark.parametrize(
-    ("outcome", "flags"),
+    ("outcome", "changes", "flags"),
     [
-        pytest.param(PrimaryOutcome.OK, "DI", id="alone"),
-        pytest.param(PrimaryOutcome.FAULT_ABORT, "DI,FI", id="then an abort"),
-        pytest.param(PrimaryOutcome.CLIENT_GONE, "DI,DC", id="then the client left"),
-        pytest.param(PrimaryOutcome.NO_ENDPOINT, "UH,DI", id="no endpoint"),
+        pytest.param(PrimaryOutcome.OK, DELAYED, "DI", id="a delay alone"),
+        pytest.param(PrimaryOutcome.FAULT_ABORT, DELAYED, "DI,FI", id="a delay, then an abort"),
+        pytest.param(PrimaryOutcome.CLIENT_GONE, DELAYED, "DI,DC", id="a delay, then the client left"),
+        pytest.param(PrimaryOutcome.NO_ENDPOINT, DELAYED, "UH,DI", id="a delay, and no endpoint"),
+        pytest.param(PrimaryOutcome.OK, EXHAUSTED, "URX", id="retries used up"),
+        pytest.param(PrimaryOutcome.CONNECT_ERROR, EXHAUSTED, "URX,UF", id="retries used up, no connection"),
+        pytest.param(PrimaryOutcome.CONNECT_ERROR, {"retries_exhausted": False}, "UF", id="retries left"),
+        pytest.param(PrimaryOutcome.TIMEOUT, DELAYED | EXHAUSTED, "URX,UT,DI", id="all of it"),
     ],
 )
-def test_a_delay_has_envoys_flag_in_envoys_order(outcome: PrimaryOutcome, flags: str) -> None:
-    line = format_envoy(replace(PRIMARY, outcome=outcome, delay_ms=1500.0))
+def test_flags_are_in_envoys_order(outcome: PrimaryOutcome, changes: dict[str, Any], flags: str) -> None:
+    line = format_envoy(replace(PRIMARY, outcome=outcome, **changes))
 
     assert f" 200 {flags} " in line
 

@@ -86,9 +86,9 @@ def format_envoy(record: AccessRecord) -> str:
         details = f"{details[:-1]}|{failure}}}" if record.error else details
     elif record.first_byte_ms is not None or (record.copy == "shadow" and record.status):
         details = details.replace("_before_", "_after_")
-    if record.retries_exhausted:
-        flags = "URX" if flags == "-" else f"URX,{flags}"
-    flags = response_flags(record.outcome, delayed=record.delay_ms is not None)
+    flags = response_flags(
+        record.outcome, delayed=record.delay_ms is not None, exhausted=bool(record.retries_exhausted)
+    )
     headers = record.headers
     return (
         f"[{format_start_time(record.start_time)}]"
@@ -107,17 +107,19 @@ def format_envoy(record: AccessRecord) -> str:
     )
 
 
-def response_flags(outcome: Outcome | PrimaryOutcome, *, delayed: bool) -> str:
-    """Envoy's response flags, `-` for none; `delayed` where a fault held the request.
+def response_flags(outcome: Outcome | PrimaryOutcome, *, delayed: bool, exhausted: bool) -> str:
+    """Envoy's response flags, `-` for none: `delayed` where a fault held the request, `exhausted` where its
+    retries were used up.
 
     DI (DelayInjected) has its place: Envoy writes them in the order of its enum.
     """
     flags, _ = _ENVOY_WORDS[outcome]
-    if not delayed:
-        return flags
-    if flags == "-":
-        return "DI"
-    return f"DI,{flags}" if flags in ("FI", "DC") else f"{flags},DI"
+    found = [] if flags == "-" else [flags]
+    if delayed:
+        found.insert(0 if flags in ("FI", "DC") else 1, "DI")
+    if exhausted:
+        found.insert(0, "URX")
+    return ",".join(found) or "-"
 
 
 def format_json(record: AccessRecord) -> str:

@@ -55,7 +55,11 @@ class Meter:
             "primary",
             primary_destination(decision),
             flow.response.status_code if flow.response else 0,
-            response_flags(primary_outcome(flow, exchange), delayed=bool(decision.delay_s)),
+            response_flags(
+                primary_outcome(flow, exchange),
+                delayed=bool(decision.delay_s),
+                exhausted=exchange.sent is not None and exchange.sent.exhausted,
+            ),
             is_grpc(RequestView(exchange.head)),
         )
         self.traffic.count(key, primary_duration_ms(flow))
@@ -68,7 +72,7 @@ class Meter:
             "shadow",
             shadow.copy.destination,
             ending.result.status,
-            response_flags(outcome, delayed=False),
+            response_flags(outcome, delayed=False, exhausted=False),
             is_grpc(RequestView(shadow.exchange.head)),
         )
         self.traffic.count(key, ending.result.duration_ms)
