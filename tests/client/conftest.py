@@ -33,8 +33,9 @@ def request(
     target: bytes = b"/",
     headers: tuple[tuple[bytes, bytes], ...] = ((b"Host", b"httpbin:8080"),),
     tls: UpstreamTls | None = None,
+    http2: bool = False,
 ) -> OutgoingRequest:
-    return OutgoingRequest(scheme, address, port, sni, method, target, headers, tls)
+    return OutgoingRequest(scheme, address, port, sni, method, target, headers, tls, http2)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from mitm_mirror.proxy.flows import (
     make_answer,
     read_head,
 )
-from mitm_mirror.proxy.tls_address import TlsAddress
+from mitm_mirror.proxy.upstream_address import UpstreamAddress
 from mitm_mirror.routing.decision import (
     Endpoint,
     Forward,
@@ -68,7 +68,7 @@ def test_an_https_flow_without_rules_is_kept_off_connections_that_rules_opened()
     apply_pass_through(plain)
 
     assert flow.request.data.host == "original.example"
-    assert flow.request.data.host != TlsAddress("original.example", "sni.example")
+    assert flow.request.data.host != UpstreamAddress("original.example", "sni.example")
     assert type(plain.request.data.host) is str
 
 

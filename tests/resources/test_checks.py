@@ -200,7 +200,6 @@ POLICY_SETTINGS = {
     "connectionPool.http.idleTimeout": "connectionPool: {http: {idleTimeout: 1s}}",
     "connectionPool.http.maxRequestsPerConnection": "connectionPool: {http: {maxRequestsPerConnection: 1}}",
     "connectionPool.http.maxRetries": "connectionPool: {http: {maxRetries: 1}}",
-    "connectionPool.http.h2UpgradePolicy": "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}",
     "connectionPool.http.maxConcurrentStreams": "connectionPool: {http: {maxConcurrentStreams: 1}}",
     "connectionPool.http.http2KeepAlive": "connectionPool: {http: {http2KeepAlive: {interval: 1s, timeout: 1s}}}",
     "tls.mode": "tls: {mode: ISTIO_MUTUAL}",

@@ -32,7 +32,7 @@ from mitm_mirror.shadow.sender import Sender
         pytest.param(
             b"SSH-2.0-OpenSSH\r\n\r\n",
             20.0,
-            ShadowResult(7, Outcome.PROTOCOL_ERROR, 0, 0, 0.0, "the answer is not HTTP/1.1, or ended early"),
+            ShadowResult(7, Outcome.PROTOCOL_ERROR, 0, 0, 0.0, "the answer is not HTTP, or ended early"),
             id="no HTTP",
         ),
     ],

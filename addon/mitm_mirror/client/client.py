@@ -19,7 +19,6 @@ from mitm_mirror.client.surplus import has_surplus
 from mitm_mirror.client.tls import ClientTls
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.upstream_tls import UpstreamTls
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class AnswerHead(NamedTuple):
     status: int
     reason: bytes
     http_version: bytes
-    """`HTTP/1.1`, or `HTTP/1.0`."""
+    """`HTTP/1.1`, `HTTP/1.0` or `HTTP/2.0`."""
     headers: tuple[tuple[bytes, bytes], ...]
     """In order, with case and duplicates."""
     stream: httpcore.AsyncNetworkStream | None = None
@@ -99,7 +98,7 @@ class Client:
         self,
         settings: ClientSettings,
         clock: Callable[[], float] = time.monotonic,
-        make_transport: Callable[[UpstreamTls | None], httpx.AsyncBaseTransport] | None = None,
+        make_transport: Callable[[OutgoingRequest], httpx.AsyncBaseTransport] | None = None,
         report: Callable[[str], None] = logger.warning,
     ) -> None:
         """`report` gets a line when a bug of ours ends a request, once a kind.
@@ -115,10 +114,12 @@ class Client:
         if make_transport is None:
             client_tls = ClientTls(settings)
 
-            def make_transport(tls: UpstreamTls | None) -> httpx.AsyncBaseTransport:
+            def make_transport(request: OutgoingRequest) -> httpx.AsyncBaseTransport:
                 return httpx.AsyncHTTPTransport(
-                    verify=client_tls.context(tls),
+                    verify=client_tls.context(request.tls),
                     trust_env=False,  # an inherited HTTP_PROXY would send requests back through us
+                    http1=request.scheme == "https" or not request.http2,
+                    http2=request.http2,
                     limits=httpx.Limits(max_connections=1, keepalive_expiry=None),
                 )
 
@@ -136,14 +137,21 @@ class Client:
         it writes to it, and then opens a new one; a close that comes later is an error, since the
         server may have done the request already, and the second copy of a write is worse than none.
         """
-        endpoint = (request.scheme, request.address, request.port, request.sni, request.tls)
+        endpoint = (
+            request.scheme,
+            request.address,
+            request.port,
+            request.sni,
+            request.tls,
+            request.http2,
+        )
         transport = None
         opened = _OpenedStream()
         try:
             outgoing = build_request(request, body)
             if request.scheme == "https":
                 outgoing.extensions["trace"] = opened.trace
-            transport = self._idle.take(endpoint) or self._make_transport(request.tls)
+            transport = self._idle.take(endpoint) or self._make_transport(request)
             async with asyncio.timeout(None if isinstance(body, Upload) else timeout_s) as timeout:
                 if isinstance(body, Upload):
                     body.when_complete(partial(_start_clock, timeout, timeout_s))
@@ -208,10 +216,12 @@ class Client:
 
 def _head(response: httpx.Response) -> AnswerHead:
     extensions = response.extensions
+    version: bytes = extensions.get("http_version", b"HTTP/1.1")
     return AnswerHead(
         response.status_code,
         extensions.get("reason_phrase", b""),
-        extensions.get("http_version", b"HTTP/1.1"),
+        # Spelled as mitmproxy and our access log have it.
+        b"HTTP/2.0" if version == b"HTTP/2" else version,
         tuple(response.headers.raw),
         extensions.get("network_stream"),
     )

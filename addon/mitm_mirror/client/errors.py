@@ -8,10 +8,12 @@ import errno
 import os
 import socket
 import ssl
+import traceback
 from collections.abc import Container, Iterable, Iterator
 from enum import Enum, auto
 from typing import NamedTuple
 
+import h2.exceptions
 import h11
 import httpx
 
@@ -33,7 +35,7 @@ class FailureKind(Enum):
     RESET = auto()
     """The connection ended before the answer did."""
     NOT_HTTP = auto()
-    """What came is no answer in HTTP/1.1."""
+    """What came is no answer in HTTP/1.1 or HTTP/2."""
     UNSENDABLE = auto()
     """The request cannot be written as one HTTP/1.1 message; nothing was sent."""
     BUG = auto()
@@ -73,7 +75,7 @@ TABLE: dict[type[BaseException], Failure] = {
     httpx.CloseError: Failure(Outcome.PROTOCOL_ERROR, _BROKEN, FailureKind.RESET),
     httpx.NetworkError: Failure(Outcome.PROTOCOL_ERROR, _BROKEN, FailureKind.RESET),
     httpx.RemoteProtocolError: Failure(
-        Outcome.PROTOCOL_ERROR, "the answer is not HTTP/1.1, or ended early", FailureKind.NOT_HTTP
+        Outcome.PROTOCOL_ERROR, "the answer is not HTTP, or ended early", FailureKind.NOT_HTTP
     ),
     httpx.LocalProtocolError: Failure(Outcome.PROTOCOL_ERROR, _UNWRITABLE, FailureKind.UNSENDABLE),
     h11.LocalProtocolError: Failure(Outcome.PROTOCOL_ERROR, _UNWRITABLE, FailureKind.UNSENDABLE),
@@ -102,6 +104,8 @@ def classify(error: Exception) -> Failure | None:
         special = _classify_chain(error)
         if special is not None:
             return special
+    if _is_not_http2(error):
+        return TABLE[httpx.RemoteProtocolError]
     if isinstance(error, httpx.RemoteProtocolError) and str(error) == _NO_ANSWER:
         text = "the server closed the connection without an answer"
         return Failure(Outcome.PROTOCOL_ERROR, text, FailureKind.RESET)
@@ -128,9 +132,22 @@ def is_blameless(error: Exception) -> bool:
 
     So is a bug of ours, which `classify` does not know.
     """
-    if classify(error) is None or isinstance(error, _NOT_SENT):
+    if classify(error) is None or (isinstance(error, _NOT_SENT) and not _is_not_http2(error)):
         return True
     return _errno_among(_chain(error), _EXHAUSTED) is not None
+
+
+def _is_not_http2(error: Exception) -> bool:
+    """Whether h2 cannot make sense of what the server sent.
+
+    httpcore calls it a LocalProtocolError, as it does what h2 refuses to send. Only the place where h2 raised
+    it tells them apart.
+    """
+    return isinstance(error, httpx.ProtocolError) and any(
+        isinstance(link, h2.exceptions.ProtocolError)
+        and any(frame.f_code.co_name == "receive_data" for frame, _ in traceback.walk_tb(link.__traceback__))
+        for link in _chain(error)
+    )
 
 
 def _errno_among(chain: Iterable[BaseException], numbers: Container[int]) -> int | None:

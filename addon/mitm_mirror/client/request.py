@@ -26,3 +26,6 @@ class OutgoingRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
     the client's request: `Transfer-Encoding: chunked` means that the body is sent chunked."""
     tls: UpstreamTls | None = None
     """What a DestinationRule says about TLS; None: verified as `ClientSettings` says. Unused for `http`."""
+    http2: bool = False
+    """For `http`: HTTP/2 is spoken without asking (prior knowledge); for `https` it is offered beside
+    HTTP/1.1. Headers and framing are those of HTTP/1.1 either way."""

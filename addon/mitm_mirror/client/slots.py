@@ -8,8 +8,9 @@ import httpx
 
 from mitm_mirror.upstream_tls import UpstreamTls
 
-Endpoint = tuple[str, str, int, str, UpstreamTls | None]
-"""Scheme, address, port, SNI and TLS settings: what has to be equal for a connection to be used again."""
+Endpoint = tuple[str, str, int, str, UpstreamTls | None, bool]
+"""Scheme, address, port, SNI, TLS settings and whether HTTP/2 is meant: what has to be equal for a connection
+to be used again."""
 
 
 @dataclass(slots=True)

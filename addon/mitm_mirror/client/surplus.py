@@ -15,6 +15,8 @@ def has_surplus(transport: httpx.AsyncBaseTransport, response: httpx.Response) -
 
     What comes later is httpcore's to notice: it finds the socket readable, and opens a new connection.
     """
+    if response.extensions.get("http_version") == b"HTTP/2":
+        return False  # its frames say to which answer they belong
     return _is_in_parser(transport) or _is_in_tls(response)
 
 

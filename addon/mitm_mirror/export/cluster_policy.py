@@ -10,7 +10,6 @@ from mitm_mirror.export.hashing import hash_fields
 from mitm_mirror.export.policies import ClusterPolicy
 from mitm_mirror.resources.destination_rule import (
     ConnectionPoolSettings,
-    H2UpgradePolicy,
     HTTPSettings,
     LoadBalancerSettings,
     OutlierDetection,
@@ -55,15 +54,16 @@ def policy_fields(policy: ClusterPolicy) -> dict[str, Any]:
     return fields
 
 
-def protocol_fields(policy: ClusterPolicy, http1: dict[str, Any]) -> dict[str, Any]:
-    """The fields of the cluster's HttpProtocolOptions; `http1` are the options of HTTP/1."""
+def protocol_fields(policy: ClusterPolicy, http1: dict[str, Any], *, http2: bool) -> dict[str, Any]:
+    """The fields of the cluster's HttpProtocolOptions; `http1` are the options of HTTP/1, `http2` says that
+    HTTP/2 is spoken instead."""
     pool = policy.connection_pool or ConnectionPoolSettings()
     http, tcp = pool.http or HTTPSettings(), pool.tcp or TCPSettings()
     fields: dict[str, Any] = {}
     if http.use_client_protocol:
         both = {"http_protocol_options": http1, "http2_protocol_options": _http2(http)}
         fields["use_downstream_protocol_config"] = both
-    elif http.h2_upgrade_policy is H2UpgradePolicy.UPGRADE:
+    elif http2:
         fields["explicit_http_config"] = {"http2_protocol_options": _http2(http)}
     else:
         fields["explicit_http_config"] = {"http_protocol_options": http1}

@@ -61,7 +61,7 @@ class Clusters:
     def build(self) -> list[dict[str, Any]]:
         """All clusters, pass-through last."""
         found = [cluster.build() for cluster in self._found.values()]
-        return [*found, {"name": PASS_THROUGH, **_forward_proxy(cluster_policy(None, 0), None)}]
+        return [*found, {"name": PASS_THROUGH, **_forward_proxy(cluster_policy(None, 0), None, http2=False)}]
 
 
 class _Cluster:
@@ -69,6 +69,7 @@ class _Cluster:
         self.policy = cluster_policy(found, port)
         self._name = name
         self._targets = list(zip(found.targets.items, found.targets.weights, strict=True)) if found else []
+        self._http2 = any(target.endpoint.http2 for target, _ in self._targets)
         self.tls: UpstreamTls | None = None
         for target, _ in self._targets:
             if target.endpoint.scheme == "https":
@@ -77,7 +78,7 @@ class _Cluster:
     def build(self) -> dict[str, Any]:
         if any(target.endpoint.lookup for target, _ in self._targets):
             # NONE and DYNAMIC_DNS: where the request says. On a plain listener that is its Host.
-            return {"name": self._name, **_forward_proxy(self.policy, self.tls)}
+            return {"name": self._name, **_forward_proxy(self.policy, self.tls, http2=self._http2)}
         endpoints: list[Any] = []
         by_name = False
         for target, weight in self._targets:
@@ -95,11 +96,11 @@ class _Cluster:
                 "cluster_name": self._name,
                 "endpoints": [{"lb_endpoints": endpoints}] if endpoints else [],
             },
-            **_protocol_and_transport(self.policy, self.tls),
+            **_protocol_and_transport(self.policy, self.tls, http2=self._http2),
         }
 
 
-def _forward_proxy(policy: ClusterPolicy, tls: UpstreamTls | None) -> dict[str, Any]:
+def _forward_proxy(policy: ClusterPolicy, tls: UpstreamTls | None, *, http2: bool) -> dict[str, Any]:
     # Envoy refuses a cluster of this kind whose server names might be left unverified.
     verified = tls is not None and server_name_fields(tls) == server_name_fields(UpstreamTls())
     balanced = {**policy_fields(policy), "lb_policy": "CLUSTER_PROVIDED"}
@@ -113,13 +114,13 @@ def _forward_proxy(policy: ClusterPolicy, tls: UpstreamTls | None) -> dict[str, 
                 "dns_cache_config": DNS_CACHE,
             },
         },
-        **_protocol_and_transport(policy, tls),
+        **_protocol_and_transport(policy, tls, http2=http2),
     }
 
 
-def _protocol_and_transport(policy: ClusterPolicy, tls: UpstreamTls | None) -> dict[str, Any]:
+def _protocol_and_transport(policy: ClusterPolicy, tls: UpstreamTls | None, *, http2: bool) -> dict[str, Any]:
     name = "extensions.upstreams.http.v3.HttpProtocolOptions"
-    options = {**protocol_fields(policy, PRESERVE_CASE), **server_name_fields(tls)}
+    options = {**protocol_fields(policy, PRESERVE_CASE, http2=http2), **server_name_fields(tls)}
     return {
         "typed_extension_protocol_options": {
             f"envoy.{name}": {"@type": f"{_TYPES}.{name}", **options},

@@ -40,6 +40,7 @@ from mitm_mirror.proxy.replay import remember_routing, request_state, restore_re
 from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
 from mitm_mirror.proxy.sending import PrimarySender
 from mitm_mirror.proxy.tail import MirrorTail
+from mitm_mirror.proxy.upstream_address import UpstreamAddress
 from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
@@ -253,6 +254,14 @@ class MirrorAddon:
             data.server.error = (
                 "The rules answer this request, but mitmproxy streams it (stream_large_bodies)."
             )
+
+    @guarded
+    def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        server = data.server
+        address = server.address[0] if server.address else ""
+        if isinstance(address, UpstreamAddress) and address.http2 and not server.tls and not server.via:
+            # HTTP/2 without asking (RFC 9113, 3.3): mitmproxy goes by this, and by nothing else.
+            server.alpn = b"h2"
 
     @guarded
     def tls_start_server(self, data: tls.TlsData) -> None:

@@ -4,9 +4,9 @@ from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
 from mitm_mirror.client.request import OutgoingRequest
-from mitm_mirror.proxy.tls_address import TlsAddress
+from mitm_mirror.proxy.upstream_address import UpstreamAddress
 from mitm_mirror.routing.authority import bracketed, server_name, written_port
-from mitm_mirror.routing.decision import Forward, MirrorCopy, Target
+from mitm_mirror.routing.decision import Endpoint, Forward, MirrorCopy, Target
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.request import HeaderFields, RequestHead
 from mitm_mirror.routing.trace_context import unsample
@@ -59,12 +59,10 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
     # `request.host = ...` would rewrite Host and :authority too; the data behind it does not.
     data = flow.request.data
     endpoint = forward.target.endpoint
-    data.host = endpoint.address
     data.port = endpoint.port
     if endpoint.scheme is not None:
         data.scheme = endpoint.scheme.encode()
-    if data.scheme == b"https":
-        data.host = TlsAddress(endpoint.address, forward.sni, endpoint.tls)
+    data.host = upstream_address(data.scheme, endpoint, forward.sni)
     data.path = forward.path
     fields = data.headers.fields
     for operations in forward.request_headers:
@@ -82,6 +80,28 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
             to_proxy = _is_upstream_mode(flow) and data.scheme == b"http"
             data.authority = endpoint.host_port.encode() if to_proxy else b""
     data.headers.fields = fields
+
+
+def upstream_address(scheme: bytes, endpoint: Endpoint, sni: str) -> str:
+    """The host of a flow that goes to an endpoint."""
+    if scheme == b"https" or endpoint.http2:
+        return UpstreamAddress(endpoint.address, sni, endpoint.tls, http2=endpoint.http2)
+    return endpoint.address
+
+
+def goes_over_http1(request: http.Request) -> bool:
+    """Whether its primary is certainly sent in HTTP/1; over TLS that is not known before the handshake."""
+    host = request.data.host
+    return request.scheme == "http" and not (isinstance(host, UpstreamAddress) and host.http2)
+
+
+def drop_trailers(request: http.Request) -> None:
+    """Takes the trailers of a request that goes on in HTTP/1 away, as RFC 9110, 6.5.1 allows.
+
+    mitmproxy cannot write them there, and would end the client's connection.
+    """
+    if request.trailers and goes_over_http1(request):
+        request.trailers = None
 
 
 def frame_http2_body(request: http.Request) -> None:
@@ -110,11 +130,17 @@ def has_body_of_unknown_size(request: http.Request) -> bool:
     return "transfer-encoding" in request.headers
 
 
+def is_grpc(request: http.Request) -> bool:
+    """Whether it is a gRPC call (as in Envoy's Grpc::Common::isGrpcRequestHeaders, by its content type)."""
+    content_type: str = request.headers.get("content-type", "")
+    return content_type.partition("+")[0] == "application/grpc"
+
+
 def apply_pass_through(flow: http.HTTPFlow) -> None:
     """Keeps a flow without rules off the TLS connections that rules opened on the same client connection."""
     data = flow.request.data
     if data.scheme == b"https":
-        data.host = TlsAddress(data.host)
+        data.host = UpstreamAddress(data.host)
 
 
 def hide_proxy_credentials(flow: http.HTTPFlow) -> None:
@@ -153,7 +179,7 @@ def copy_request(
     A snapshot: later changes to the flow do not reach it. `body_bytes` is None where the body is still
     coming and nobody said how long it is. With `unsample_traces` tracing is told not to record it.
     """
-    fields = _with_host(_as_http1(flow.request, body_bytes), encode(copy.authority), insert=True)
+    fields = _with_host(_as_http1(flow.request, target, body_bytes), encode(copy.authority), insert=True)
     if unsample_traces:
         fields = unsample(fields)
     if _is_upstream_mode(flow):
@@ -167,7 +193,7 @@ def copy_request(
 def primary_request(flow: http.HTTPFlow, forward: Forward, target: Target, body: bytes) -> OutgoingRequest:
     """The routed request itself for one of its destination's endpoints, as mitmproxy would send it."""
     request = flow.request
-    fields = _as_http1(request, len(body))
+    fields = _as_http1(request, target, len(body))
     if request.is_http2 or request.is_http3:
         fields = _with_host(fields, request.data.authority, insert=True)
     return _outgoing(request, target, forward.sni, fields)
@@ -185,14 +211,19 @@ def _outgoing(request: http.Request, target: Target, sni: str, fields: HeaderFie
         target=request.data.path,
         headers=fields,
         tls=endpoint.tls,
+        # What mitmproxy does for the primary: over TLS it offers what the client has offered.
+        http2=endpoint.http2 or (scheme == "https" and request.is_http2),
     )
 
 
-def _as_http1(request: http.Request, body_bytes: int | None) -> HeaderFields:
-    """The header lines of a request as they are written to an HTTP/1 server."""
+def _as_http1(request: http.Request, target: Target, body_bytes: int | None) -> HeaderFields:
+    """The header lines of a request as they are written to an HTTP/1 server, or to this one."""
     fields = request.data.headers.fields
     if request.is_http2 or request.is_http3:
-        fields = _framed(_join_cookies(fields), body_bytes)
+        # Crumbs stay where HTTP/2 is certain; over TLS the server may yet choose HTTP/1.1.
+        endpoint = target.endpoint
+        certain = endpoint.http2 and (endpoint.scheme or request.scheme) == "http"
+        fields = _framed(fields if certain else _join_cookies(fields), body_bytes)
     return fields
 
 

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 FLOW_OUTCOMES = "mirror_outcomes"
 """Flow metadata: how each shadow of the flow ended, by cluster name. `~meta mirror` finds such flows."""
 
+_TRAILERS = "a request with trailers is not mirrored"
+
 
 class Mirrors:
     """All mirroring of one addon instance. For mitmproxy's event loop only."""
@@ -100,10 +102,13 @@ class Mirrors:
         for upload in exchange.uploads:
             upload.write(data)
 
-    def finish(self, exchange: Exchange) -> None:
+    def finish(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The body that was fed is complete, and about to be so for the primary."""
         for upload in exchange.uploads or ():
-            upload.finish()
+            if flow.request.trailers:
+                upload.abort(_TRAILERS, Outcome.PROTOCOL_ERROR)
+            else:
+                upload.finish()
 
     def abort(self, exchange: Exchange) -> None:
         """The flow has failed: what was fed and is not complete will never be."""
@@ -178,6 +183,8 @@ class Mirrors:
             return Outcome.BODY_TOO_LARGE, "streamed without a copy"
         if body_bytes > self.body_limit_bytes:
             return Outcome.BODY_TOO_LARGE, f"{body_bytes} bytes, mirror_body_limit is {self.body_limit_bytes}"
+        if flow.request.trailers:
+            return Outcome.PROTOCOL_ERROR, _TRAILERS
         if "upgrade" in flow.request.headers:
             return Outcome.PROTOCOL_ERROR, "a request to upgrade the connection is not mirrored"
         return None

@@ -13,9 +13,8 @@ from mitm_mirror.client.client import Client
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.exchange import Exchange
-from mitm_mirror.proxy.flows import make_answer, primary_request
+from mitm_mirror.proxy.flows import is_grpc, make_answer, primary_request, upstream_address
 from mitm_mirror.proxy.retrying import PrimaryEnd, Retrier, SentPrimary
-from mitm_mirror.proxy.tls_address import TlsAddress
 from mitm_mirror.routing.decision import Forward, Sending, Target
 from mitm_mirror.routing.endpoint_state import LocalFailure
 from mitm_mirror.routing.local_reply import local_reply
@@ -93,6 +92,8 @@ class PrimarySender:
             return "the request upgrades the connection"
         if request.trailers:
             return "the request has trailers"
+        if request.is_http2 and is_grpc(request):
+            return "the request is gRPC, whose status comes in trailers"
         if isinstance(flow.client_conn.proxy_mode, mode_specs.UpstreamMode):
             return "all goes through an upstream proxy"
         if (request.data.host, request.data.port) != (endpoint.address, endpoint.port):
@@ -210,9 +211,7 @@ def _show_target(flow: http.HTTPFlow, exchange: Exchange, forward: Forward, targ
     """Tells the UIs, and whatever else looks at the flow, which server was asked last."""
     exchange.target = target
     endpoint, data = target.endpoint, flow.request.data
-    data.host, data.port = endpoint.address, endpoint.port
-    if data.scheme == b"https":
-        data.host = TlsAddress(endpoint.address, forward.sni, endpoint.tls)
+    data.host, data.port = upstream_address(data.scheme, endpoint, forward.sni), endpoint.port
     flow.server_conn = connection.Server(address=(endpoint.address, endpoint.port))
 
 

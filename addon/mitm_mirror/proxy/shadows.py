@@ -15,6 +15,7 @@ from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.decision import MirrorCopy
 from mitm_mirror.shadow.ending import Ending
+from mitm_mirror.shadow.message import ShadowResult
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ def shadow_record(
         client=exchange.head.client,
         method=exchange.head.method,
         target=request.target if request else exchange.head.target,
-        http_version="HTTP/1.1",
+        http_version="HTTP/2.0" if _is_http2(request, result) else "HTTP/1.1",
         authority=copy.authority,
         status=result.status if result else 0,
         request_bytes=shadow.upload.size_bytes if shadow.upload else shadow.body_bytes,
@@ -82,3 +83,10 @@ def shadow_record(
         compared_status=compared_status,
         headers=pick_headers(request.headers if request else exchange.head.headers),
     )
+
+
+def _is_http2(request: OutgoingRequest | None, result: ShadowResult | None) -> bool:
+    """What was spoken; where nothing was answered, what would have been. TLS decides it by its handshake."""
+    if result is not None and result.status:
+        return result.http2
+    return request is not None and request.http2 and request.scheme == "http"

@@ -14,8 +14,10 @@ from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.exchange import Exchange, Exchanges, StreamTap
 from mitm_mirror.proxy.flows import (
+    drop_trailers,
     frame_http2_body,
     frame_http2_stream,
+    goes_over_http1,
     has_body_of_unknown_size,
     hide_proxy_credentials,
 )
@@ -56,7 +58,7 @@ class MirrorTail:
             hide_proxy_credentials(flow)  # which another addon has put there just now
         if not flow.request.stream:
             return
-        if flow.request.is_http2 and flow.request.scheme == "http":
+        if flow.request.is_http2 and goes_over_http1(flow.request):
             frame_http2_stream(flow.request)
         if exchange is None or forward is None:
             return
@@ -97,11 +99,12 @@ class MirrorTail:
     @guarded
     def _copy(self, flow: http.HTTPFlow) -> None:
         frame_http2_body(flow.request)
+        drop_trailers(flow.request)
         exchange = self._exchanges.get(flow)
         if exchange is None or flow.error or not isinstance(exchange.decision, Forward):
             return
         if exchange.uploads is not None:
-            self._mirrors.finish(exchange)
+            self._mirrors.finish(flow, exchange)
         elif flow.response and not flow.request.stream:
             exchange.answered_by_addon = True
         else:

@@ -29,6 +29,6 @@ class ShadowUpload:
         """The body is complete."""
         self._upload.finish()
 
-    def abort(self, reason: str) -> None:
-        """The body will never be complete."""
-        self._upload.abort(Outcome.CANCELLED, reason)
+    def abort(self, reason: str, outcome: Outcome = Outcome.CANCELLED) -> None:
+        """The body will never be complete, here at least."""
+        self._upload.abort(outcome, reason)

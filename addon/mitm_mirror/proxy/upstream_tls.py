@@ -10,7 +10,7 @@ from mitmproxy import connection, ctx, tls
 from mitmproxy.net import tls as net_tls
 from OpenSSL import SSL, crypto
 
-from mitm_mirror.proxy.tls_address import TlsAddress
+from mitm_mirror.proxy.upstream_address import UpstreamAddress
 from mitm_mirror.tls_contexts import TlsContexts
 from mitm_mirror.upstream_tls import UpstreamTls, match_subject_alt_names
 
@@ -44,9 +44,12 @@ class PrimaryTls:
         if not isinstance(server, connection.Server) or server.address is None:
             return
         address = server.address[0]
-        if not isinstance(address, TlsAddress) or not address.sni:
+        if not isinstance(address, UpstreamAddress) or not address.sni:
             return
         server.sni = address.sni
+        if address.http2 and ctx.options.http2 and not server.alpn_offers:
+            # Whatever the client speaks; mitmproxy translates.
+            server.alpn_offers = (b"h2", b"http/1.1")
         if address.tls is None or data.ssl_conn is not None or data.is_dtls:
             return
         # First, so that it stays where anything below raises.

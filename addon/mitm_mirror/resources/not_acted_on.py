@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from mitm_mirror.resources.base import attribute_name
-from mitm_mirror.resources.destination_rule import H2UpgradePolicy, TLSmode
+from mitm_mirror.resources.destination_rule import TLSmode
 from mitm_mirror.resources.finding import Finding, warning
 from mitm_mirror.resources.resource import FieldPath
 
@@ -59,11 +59,6 @@ _POLICY_ROWS = (
             "http.maxConcurrentStreams": "what the endpoint allows holds",
             "http.http2KeepAlive": "mitmproxy's option http2_ping_keepalive holds",
         }.items()
-    ),
-    _Row(
-        "connectionPool.http.h2UpgradePolicy",
-        "not acted on: an endpoint is spoken to as its client speaks",
-        _is(H2UpgradePolicy.UPGRADE),
     ),
     _Row(
         "tls.mode",

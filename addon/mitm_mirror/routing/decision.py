@@ -59,6 +59,8 @@ class Endpoint:
     tls: UpstreamTls | None = None
     """What a DestinationRule says about TLS to it; None where it says nothing, or for `http`."""
     lookup: Lookup = ""
+    http2: bool = False
+    """Whether HTTP/2 is spoken to it whatever the client speaks (over TLS: offered)."""
 
     def seen_by(self, head: RequestHead) -> "Endpoint | None":
         """The endpoint with its address, which may be the request's to give; None where it gives none."""

@@ -4,9 +4,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mitm_mirror.resources.destination_rule import ConsistentHashLB, SimpleLB, TLSmode
+from mitm_mirror.resources.destination_rule import (
+    ConsistentHashLB,
+    H2UpgradePolicy,
+    HTTPSettings,
+    SimpleLB,
+    TLSmode,
+)
 from mitm_mirror.resources.issue import Issue, Severity
 from mitm_mirror.resources.resource import FieldPath, Resource, Resources
+from mitm_mirror.resources.service_entry import ServicePort
 from mitm_mirror.resources.virtual_service import Destination, VirtualService
 from mitm_mirror.routing.decision import Endpoint, HeaderOperations, Target
 from mitm_mirror.routing.hash_policy import compile_hash_policy
@@ -18,7 +25,7 @@ from mitm_mirror.routing.maglev import MaglevTable
 from mitm_mirror.routing.outlier import compile_outlier_policy
 from mitm_mirror.routing.pool_limits import compile_pool_limits
 from mitm_mirror.routing.port_targets import Balance, PortTargets, Sticky
-from mitm_mirror.routing.services import Service, build_services, port_scheme
+from mitm_mirror.routing.services import Service, build_services, port_is_http2, port_scheme
 from mitm_mirror.routing.traffic_policy import SourcedPolicy, find_setting, upstream_tls
 from mitm_mirror.routing.vantage import Vantage
 from mitm_mirror.routing.view import RequestView
@@ -188,14 +195,17 @@ def _port_targets(
     endpoints: list[Endpoint] = []
     weights: list[int] = []
     tls_policy = _tls_policy(policy, part.policy, number)
+    pool = find_setting(policy, part.policy, number, lambda found: found.connection_pool)
     for service_part in service.parts:
         port = next((port for port in service_part.ports if port.number == number), None)
         for workload in service_part.workloads if port is not None else ():
             if port is not None and workload.is_in(part.labels, subset):
                 scheme, tls = (port_scheme(port), None) if tls_policy is None else tls_policy
                 tls = _with_names(tls, scheme, service.subject_alt_names)
+                http2 = _speaks_http2(port, None if pool is None else pool[0].http)
+                number_there = workload.port(port)
                 endpoints.append(
-                    Endpoint(workload.address, workload.port(port), scheme, tls, workload.lookup)
+                    Endpoint(workload.address, number_there, scheme, tls, workload.lookup, http2)
                 )
                 weights.append(workload.weight)
     if not endpoints:
@@ -206,7 +216,6 @@ def _port_targets(
         # Endpoints only say then how to speak. As in Istio (applyLoadBalancer), which makes it ORIGINAL_DST.
         endpoints = [replace(endpoints[0], address="", port=0, lookup="original_dst")]
         weights = [1]
-    pool = find_setting(policy, part.policy, number, lambda found: found.connection_pool)
     detection = find_setting(policy, part.policy, number, lambda found: found.outlier_detection)
     limits = None if pool is None else compile_pool_limits(pool[0])
     outlier = None if detection is None else compile_outlier_policy(detection[0])
@@ -217,6 +226,19 @@ def _port_targets(
     sticky = None if balancing is None else _sticky(balancing.consistent_hash, targets, weights)
     weighted, policies = Weighted(targets, weights), (policy, part.policy)
     return PortTargets(targets[0].cluster, weighted, sticky, balancer, limits, outlier, policies)
+
+
+def _speaks_http2(port: ServicePort, settings: HTTPSettings | None) -> bool:
+    """Whether endpoints are spoken to in HTTP/2 whatever the client speaks.
+
+    Source: istio pilot/pkg/networking/core/cluster_traffic_policy.go, shouldH2Upgrade and
+    applyConnectionPool; cluster_builder.go, setH2Options for ports whose protocol is HTTP/2.
+    """
+    if settings is not None and settings.use_client_protocol:
+        return False
+    return port_is_http2(port) or (
+        settings is not None and settings.h2_upgrade_policy is H2UpgradePolicy.UPGRADE
+    )
 
 
 def _with_names(

@@ -30,6 +30,11 @@ def port_scheme(port: ServicePort) -> Literal["http", "https"] | None:
     return _SCHEMES.get(port.protocol.upper())
 
 
+def port_is_http2(port: ServicePort) -> bool:
+    """Whether HTTP/2 is what is spoken there (istio pkg/config/protocol/instance.go, IsHTTP2)."""
+    return port.protocol.upper() in {"HTTP2", "GRPC", "GRPC-WEB"}
+
+
 def is_subset(wanted: Labels, labels: Labels) -> bool:
     """Whether all wanted labels are there (istio pkg/config/labels, SubsetOf)."""
     return all(labels.get(name) == value for name, value in wanted.items())

@@ -109,6 +109,11 @@ class AnswerKeeper:
         """0 before the head."""
         return self._head.status if self._head else 0
 
+    @property
+    def http2(self) -> bool:
+        """Whether it came over HTTP/2; False before the head."""
+        return self._head is not None and self._head.http_version == b"HTTP/2.0"
+
     def head(self, head: AnswerHead) -> None:
         self._head = head
         self._head_at = self._wall_clock()

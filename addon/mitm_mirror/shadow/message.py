@@ -67,3 +67,5 @@ class ShadowResult(msgspec.Struct, array_like=True, frozen=True, gc=False):
     file descriptors. Such an end does not count against the endpoint."""
     answer: ShadowAnswer | None = None
     """What came, where a Want asked for it; also of an exchange that failed."""
+    http2: bool = False
+    """Whether it was answered over HTTP/2."""

@@ -22,9 +22,11 @@ class _Discarded:
     def __init__(self) -> None:
         self.status = 0
         self.size = 0
+        self.http2 = False
 
     def head(self, head: AnswerHead) -> None:
         self.status = head.status
+        self.http2 = head.http_version == b"HTTP/2.0"
 
     def chunk(self, data: bytes) -> None:
         self.size += len(data)
@@ -73,6 +75,7 @@ class Sender:
             sent.error,
             sent.blameless,
             keeper.answer(whole=sent.outcome is Outcome.OK) if keeper else None,
+            sink.http2,
         )
 
     async def close_expired(self) -> None:

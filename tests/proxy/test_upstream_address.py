@@ -4,17 +4,18 @@ from mitmproxy.connection import Server
 from mitmproxy.io import tnetstring
 from mitmproxy.proxy.layers.http import GetHttpConnection
 
-from mitm_mirror.proxy.tls_address import TlsAddress
+from mitm_mirror.proxy.upstream_address import UpstreamAddress
 from mitm_mirror.upstream_tls import UpstreamTls
 
-A = TlsAddress("10.0.0.1", "a.example", UpstreamTls(verify=False))
-SAME = TlsAddress("10.0.0.1", "a.example", UpstreamTls(verify=False))
+A = UpstreamAddress("10.0.0.1", "a.example", UpstreamTls(verify=False))
+SAME = UpstreamAddress("10.0.0.1", "a.example", UpstreamTls(verify=False))
 OTHERS = [
-    TlsAddress("10.0.0.1", "b.example", UpstreamTls(verify=False)),
-    TlsAddress("10.0.0.1", "a.example", UpstreamTls()),
-    TlsAddress("10.0.0.1", "a.example"),
-    TlsAddress("10.0.0.1"),
-    TlsAddress("10.0.0.2", "a.example", UpstreamTls(verify=False)),
+    UpstreamAddress("10.0.0.1", "b.example", UpstreamTls(verify=False)),
+    UpstreamAddress("10.0.0.1", "a.example", UpstreamTls()),
+    UpstreamAddress("10.0.0.1", "a.example"),
+    UpstreamAddress("10.0.0.1"),
+    UpstreamAddress("10.0.0.1", "a.example", UpstreamTls(verify=False), http2=True),
+    UpstreamAddress("10.0.0.2", "a.example", UpstreamTls(verify=False)),
 ]
 
 
@@ -26,7 +27,7 @@ def shares(flow_host: str, connection_host: str) -> bool:
 
 def test_only_flows_with_equal_tls_settings_share_a_connection() -> None:
     assert shares(A, SAME)
-    assert shares(TlsAddress("10.0.0.1"), TlsAddress("10.0.0.1"))
+    assert shares(UpstreamAddress("10.0.0.1"), UpstreamAddress("10.0.0.1"))
     assert [other for other in OTHERS if shares(A, other) or shares(other, A)] == []
 
 

@@ -1,0 +1,165 @@
+"""A loopback HTTP/2 server that records what came, and a client that sends what it is told."""
+
+import asyncio
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import h2.config
+import h2.connection
+import h2.events
+
+Fields = list[tuple[bytes, bytes]]
+
+_TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Http2Request:
+    """One request as it came; pseudo headers are fields like any other."""
+
+    fields: Fields
+    body: bytearray = field(default_factory=bytearray)
+    trailers: Fields = field(default_factory=list)
+
+    def values(self, name: bytes) -> list[bytes]:
+        return [value for found, value in self.fields if found == name]
+
+
+class Http2Backend:
+    """Serves in a thread of its own from construction until `stop`; answers 200 with its label.
+
+    With `tls` it speaks TLS and agrees to `h2`, else in clear text without being asked.
+    """
+
+    def __init__(self, label: str, tls: ssl.SSLContext | None = None) -> None:
+        self.label = label
+        self.requests: list[Http2Request] = []
+        self.connections = 0
+        self._changed = threading.Condition()
+        listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.port: int = listener.getsockname()[1]
+        if tls is not None:
+            tls.set_alpn_protocols(["h2"])
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, args=(listener, tls), daemon=True)
+        self._thread.start()
+
+    def wait_for_count(self, count: int) -> list[Http2Request]:
+        """The requests, once there are so many; TimeoutError past the deadline."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.requests) >= count, _TIMEOUT_S):
+                raise TimeoutError(f"{self.label}: {len(self.requests)} of {count} requests")
+            return list(self.requests)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _serve(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        asyncio.set_event_loop(self._loop)
+        made: list[_ServerConnection] = []
+
+        def connection() -> _ServerConnection:
+            made.append(_ServerConnection(self))
+            return made[-1]
+
+        server = self._loop.run_until_complete(self._loop.create_server(connection, sock=listener, ssl=tls))
+        try:
+            self._loop.run_forever()
+        finally:
+            server.close()
+            for found in made:
+                found.transport.abort()
+            self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.close()
+
+    def record(self, request: Http2Request) -> None:
+        """The connections' call: a request is complete."""
+        with self._changed:
+            self.requests.append(request)
+            self._changed.notify_all()
+
+
+class _ServerConnection(asyncio.Protocol):
+    def __init__(self, backend: Http2Backend) -> None:
+        self._backend = backend
+        # Not normalized: that would join cookie crumbs.
+        config = h2.config.H2Configuration(
+            client_side=False, header_encoding=None, normalize_inbound_headers=False
+        )
+        self._h2 = h2.connection.H2Connection(config)
+        self._open: dict[int, Http2Request] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._backend.connections += 1
+        self._h2.initiate_connection()
+        transport.write(self._h2.data_to_send())
+
+    def data_received(self, data: bytes) -> None:
+        for event in self._h2.receive_data(data):
+            self._handle(event)
+        self.transport.write(self._h2.data_to_send())
+
+    def _handle(self, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            self._open[event.stream_id] = Http2Request(list(event.headers))
+        elif isinstance(event, h2.events.DataReceived):
+            self._open[event.stream_id].body += event.data
+            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.TrailersReceived):
+            self._open[event.stream_id].trailers = list(event.headers)
+        elif isinstance(event, h2.events.StreamEnded):
+            request = self._open.pop(event.stream_id)
+            self._backend.record(request)
+            body = b"" if request.values(b":method") == [b"HEAD"] else self._backend.label.encode()
+            fields = [(":status", "200"), ("content-length", str(len(self._backend.label)))]
+            self._h2.send_headers(event.stream_id, fields)
+            self._h2.send_data(event.stream_id, body, end_stream=True)
+
+
+def send_http2(port: int, tls: ssl.SSLContext, name: str, request: Http2Request) -> tuple[int, bytes]:
+    """Status and body of the answer to one request, sent over TLS on a connection of its own."""
+    tls.set_alpn_protocols(["h2"])
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+    status, body = 0, b""
+    with (
+        socket.create_connection(("127.0.0.1", port), _TIMEOUT_S) as raw,
+        tls.wrap_socket(raw, server_hostname=name) as stream,
+    ):
+        connection.initiate_connection()
+        last = not (request.body or request.trailers)
+        connection.send_headers(1, request.fields, end_stream=last)
+        if request.body:
+            connection.send_data(1, bytes(request.body), end_stream=not request.trailers)
+        if request.trailers:
+            connection.send_headers(1, request.trailers, end_stream=True)
+        stream.sendall(connection.data_to_send())
+        while True:
+            data = stream.recv(1 << 16)
+            if not data:
+                raise ConnectionError("the connection ended before the answer did")
+            for event in connection.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    status = int(dict(event.headers)[b":status"])
+                elif isinstance(event, h2.events.DataReceived):
+                    body += event.data
+                elif isinstance(event, h2.events.StreamEnded):
+                    return status, body
+                elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
+                    raise ConnectionError(f"the proxy refused the request: {event!r}")
+            stream.sendall(connection.data_to_send())
