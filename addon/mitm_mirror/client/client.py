@@ -67,6 +67,10 @@ class Sent(NamedTuple):
     """None for `ok`."""
 
 
+OnConnected = Callable[[tuple[Any, ...], tuple[Any, ...]], None]
+"""Takes the addresses of a connection's own end and of its server, as sockets have them."""
+
+
 class _OpenedStream:
     """The TCP stream under a TLS handshake, so that it can be closed.
 
@@ -74,13 +78,16 @@ class _OpenedStream:
     our deadline does: a server that hangs there would cost one socket a request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_connected: OnConnected | None) -> None:
+        self._on_connected = on_connected
         self._stream: httpcore.AsyncNetworkStream | None = None
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """For httpcore's `trace` extension."""
         if event == "connection.connect_tcp.complete":
-            self._stream = info["return_value"]
+            stream = self._stream = info["return_value"]
+            if self._on_connected is not None:
+                self._on_connected(stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr"))
 
     async def aclose(self) -> None:
         """Close it; harmless where it is closed already."""
@@ -100,8 +107,11 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
         make_transport: Callable[[OutgoingRequest], httpx.AsyncBaseTransport] | None = None,
         report: Callable[[str], None] = logger.warning,
+        on_connected: OnConnected | None = None,
     ) -> None:
         """`report` gets a line when a bug of ours ends a request, once a kind.
+
+        `on_connected` is told of every TCP connection before anything is sent over it.
 
         Raises OSError where `settings.ca_file` cannot be read.
         """
@@ -109,6 +119,7 @@ class Client:
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._report = report
+        self._on_connected = on_connected
         self._reported: set[str] = set()
         self._idle = IdleSlots(clock, settings.idle_expiry_s, settings.max_idle_connections)
         if make_transport is None:
@@ -146,10 +157,10 @@ class Client:
             request.http2,
         )
         transport = None
-        opened = _OpenedStream()
+        opened = _OpenedStream(self._on_connected)
         try:
             outgoing = build_request(request, body)
-            if request.scheme == "https":
+            if request.scheme == "https" or self._on_connected is not None:
                 outgoing.extensions["trace"] = opened.trace
             transport = self._idle.take(endpoint) or self._make_transport(request)
             async with asyncio.timeout(None if isinstance(body, Upload) else timeout_s) as timeout:

@@ -303,7 +303,12 @@ class MirrorAddon:
         ctx.master.addons.add(self._tail)
         pool_settings = _pool_settings(settings)
         self._sender = self._tail.sender = PrimarySender(pool_settings.client, self.attempts, is_own_address)
-        pool = ShadowPool(pool_settings, self.mirrors.on_end, on_compared=self.mirrors.on_compared)
+        pool = ShadowPool(
+            pool_settings,
+            self.mirrors.on_end,
+            on_compared=self.mirrors.on_compared,
+            on_connected=self.mirrors.loops.connected,
+        )
         self.mirrors.pool = self.mirrors.comparing.pool = pool
         pool.start()
         self.rules.start_watching(on_loaded=self._use_rules)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from mitmproxy import http
 
 from mitm_mirror.client.request import OutgoingRequest
@@ -19,12 +20,14 @@ from mitm_mirror.proxy.compared import ComparedCopy, ComparedRequest
 from mitm_mirror.proxy.comparing import Comparing
 from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.flows import copy_request
+from mitm_mirror.proxy.loops import LoopGuard, head_key, shadow_key
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.noise_copies import NoiseCopies, NoiseCopy
 from mitm_mirror.proxy.shadows import Shadow, shadow_record
 from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.authority import server_name
 from mitm_mirror.routing.decision import Forward, MirrorCopy
+from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.ending import Ending
 from mitm_mirror.shadow.governor import Governor
@@ -62,6 +65,7 @@ class Mirrors:
         self.noise_copies = NoiseCopies(is_own_address, draw)
         self.timeout_s = 0.0
         self.host_suffix = ""
+        self.loops = LoopGuard()
         self.body_limit_bytes = 0
         self.unsample_traces = False
         self._log_copy = log_copy
@@ -155,9 +159,11 @@ class Mirrors:
         rule = forward.rule
         due = any(copy.outcome is None for copy in forward.mirrors)
         refusal = self._refusal(flow, exchange, body_bytes) if due else None
+        # Before any of its own shadows is under way.
+        may_be_back = due and refusal is None and self.loops.may_be_back(head_key(exchange.head))
         for copy in forward.mirrors:
             pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
-            shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time())
+            shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time(), may_be_back)
             shadow.compared = exchange.compared
             shadow.is_third = copy.destination == forward.target.cluster
             ended = (copy.outcome, "") if copy.outcome is not None else refusal or self._refusal_of_copy(copy)
@@ -176,9 +182,11 @@ class Mirrors:
             return Outcome.PAUSED, f"held back by mirror_governor: {self.governor.reason}"
         if self.pool is None:
             return Outcome.CANCELLED, "the proxy is shutting down"
-        if self.host_suffix and server_name(exchange.head.authority).endswith(self.host_suffix):
+        if self._is_marked_by_host(exchange.head.authority):
             # Under which name or through how many proxies it came back does not matter here.
             return Outcome.LOOP, f"the request is a shadow already: its Host ends in {self.host_suffix}"
+        if reason := self._came_back(flow, exchange.head):
+            return Outcome.LOOP, reason
         if body_bytes is None:
             return Outcome.BODY_TOO_LARGE, "streamed without a copy"
         if body_bytes > self.body_limit_bytes:
@@ -188,6 +196,16 @@ class Mirrors:
         if "upgrade" in flow.request.headers:
             return Outcome.PROTOCOL_ERROR, "a request to upgrade the connection is not mirrored"
         return None
+
+    def _came_back(self, flow: http.HTTPFlow, head: RequestHead) -> str:
+        """How it is known that a request is a shadow of ours, where its Host does not say so; else empty."""
+        if self.loops.has_mark(head.headers):
+            return "the request is a shadow of this proxy: its Via says so"
+        client = flow.client_conn
+        meant = (head.original_host, head.original_port)
+        if self.loops.is_own_connection(client.peername[:2], client.sockname[:2], meant):
+            return "the request came over a connection of this proxy's own shadow worker"
+        return ""
 
     def _refusal_of_copy(self, copy: MirrorCopy) -> tuple[Outcome, str] | None:
         """The same for one mirror of a request that may be mirrored."""
@@ -222,7 +240,16 @@ class Mirrors:
         shadow.request = copy_request(
             flow, shadow.copy, shadow.copy.target, body_bytes, unsample_traces=self.unsample_traces
         )
+        if not self._is_marked_by_host(shadow.copy.authority):
+            if shadow.may_be_back:
+                marked = self.loops.marked(shadow.request.headers)
+                shadow.request = msgspec.structs.replace(shadow.request, headers=marked)
+            shadow.loop_key = shadow_key(shadow.request, shadow.copy.authority)
+            self.loops.sent(shadow.loop_key)
         return shadow.request
+
+    def _is_marked_by_host(self, authority: str) -> bool:
+        return bool(self.host_suffix) and server_name(authority).endswith(self.host_suffix)
 
     def _terms(self, shadow: Shadow) -> Terms:
         copy, target = shadow.copy, shadow.copy.target
@@ -244,6 +271,8 @@ class Mirrors:
         self, shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow] | None = None
     ) -> None:
         shadow.pair.close(outcome)
+        if shadow.loop_key is not None:
+            self.loops.ended(shadow.loop_key)
         if self.meter is not None:
             self.meter.count_shadow(shadow, outcome, ending)
         flow = shadow.flow()

@@ -12,6 +12,7 @@ from mitm_mirror.observe.record import AccessRecord, pick_headers
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.compared import ComparedRequest
 from mitm_mirror.proxy.exchange import Exchange
+from mitm_mirror.proxy.loops import Key
 from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.decision import MirrorCopy
 from mitm_mirror.shadow.ending import Ending
@@ -30,8 +31,12 @@ class Shadow:
     id: str
     submitted: float
     """UNIX seconds."""
+    may_be_back: bool = False
+    """Whether its request may itself be a shadow that came back, see `LoopGuard`."""
     request: OutgoingRequest | None = None
     body_bytes: int | None = None
+    loop_key: Key | None = None
+    """Where its Host has no suffix, and it is under way."""
     upload: ShadowUpload | None = None
     """Where the body comes in pieces."""
     compared: ComparedRequest | None = None

@@ -7,7 +7,7 @@ from typing import Protocol
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.shadow.answer import PrimaryAnswer, Want
-from mitm_mirror.shadow.message import ShadowResult
+from mitm_mirror.shadow.message import ShadowResult, SocketPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,9 @@ class BackendOwner(Protocol):
 
     def backend_compared(self, results: list[tuple[int, Comparison]]) -> None:
         """What shadows' answers differ in from their primaries'; each after its ShadowResult."""
+
+    def backend_connected(self, connections: list[SocketPair]) -> None:
+        """See `FromWorker.CONNECTED`."""
 
     def backend_gone(self, how: str, last_words: str) -> None:
         """It ended and what it held is lost. `last_words`: its stderr, where it ended before it was ready."""

@@ -25,7 +25,11 @@ class LocalBackend:
 
     def __init__(self, settings: ClientSettings, owner: BackendOwner) -> None:
         room = AnswerRoom()
-        self._sender = Sender(settings, room=room)
+        self._sender = Sender(
+            settings,
+            room=room,
+            on_connected=lambda connection: owner.backend_connected([connection]),
+        )
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._shadows = ShadowTasks(self._sender.send, room, self)

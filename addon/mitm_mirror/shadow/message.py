@@ -46,6 +46,16 @@ class FromWorker(IntEnum):
     with CHUNK_OVERHEAD_BYTES for each piece."""
     COMPARED = 2
     """A list of (number, Comparison). Each comes after its shadow's ShadowResult."""
+    CONNECTED = 3
+    """A list of SocketPair: connections that were opened. Written before anything is sent over them, so that
+    a proxy to which one leads can know it."""
+
+
+Address = tuple[str, int]
+"""An IP address and a port."""
+
+SocketPair = tuple[Address, Address]
+"""A connection's own end and its server's."""
 
 
 class ShadowResult(msgspec.Struct, array_like=True, frozen=True, gc=False):

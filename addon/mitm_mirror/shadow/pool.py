@@ -22,7 +22,7 @@ from mitm_mirror.shadow.ending import Ending, Token
 from mitm_mirror.shadow.entry import Deadlines, Entry
 from mitm_mirror.shadow.lanes import Lanes
 from mitm_mirror.shadow.local import LocalBackend
-from mitm_mirror.shadow.message import ShadowResult
+from mitm_mirror.shadow.message import ShadowResult, SocketPair
 from mitm_mirror.shadow.process import WorkerProcess
 from mitm_mirror.shadow.seat import Seat
 from mitm_mirror.shadow.settings import PoolSettings
@@ -59,15 +59,18 @@ class ShadowPool(Generic[Token]):
         start_backend: StartBackend | None = None,
         draw: Callable[[], float] = random.random,
         on_compared: Callable[[Token, Comparison], None] = _ignore,
+        on_connected: Callable[[list[SocketPair]], None] = lambda _: None,
     ) -> None:
         """`on_compared` is called once for each shadow that ended `ok` and of which `Terms.want` asked for a
         comparison, after its `on_end`. `start_backend` replaces what `settings.workers` asks for; one is
         started per worker.
 
+        `on_connected` is told of the connections that are opened, before anything is sent over them.
         `draw` gives numbers in [0, 1), for the jitter of the breakers' pauses.
         """
         self._settings = settings
         self._on_end = on_end
+        self._on_connected = on_connected
         self._clock = clock
         self._start_backend = start_backend or self._default_backend
         self._draw = draw
@@ -221,6 +224,9 @@ class ShadowPool(Generic[Token]):
 
     def seat_compared(self, results: list[tuple[int, Comparison]]) -> None:
         self._comparisons.compared(results)
+
+    def seat_connected(self, connections: list[SocketPair]) -> None:
+        self._on_connected(connections)
 
     def seat_emptied(self, seat: Seat) -> None:
         for entry in [entry for entry in self._entries.values() if entry.seat is seat]:

@@ -21,7 +21,7 @@ from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.shadow.answer import PrimaryAnswer, Want
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
 from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
-from mitm_mirror.shadow.message import FromWorker, ShadowResult, ToWorker
+from mitm_mirror.shadow.message import FromWorker, ShadowResult, SocketPair, ToWorker
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class WorkerProcess:
         self._result_decoder = msgspec.msgpack.Decoder(list[ShadowResult])
         self._taken_decoder = msgspec.msgpack.Decoder(list[tuple[int, int]])
         self._compared_decoder = msgspec.msgpack.Decoder(list[tuple[int, Comparison]])
+        self._connected_decoder = msgspec.msgpack.Decoder(list[SocketPair])
         self._flush_planned = False
         self._ready = False
         self._closed = False
@@ -206,6 +207,8 @@ class WorkerProcess:
             return partial(self._owner.backend_taken, self._taken_decoder.decode(frame.message))
         if frame.kind == FromWorker.COMPARED:
             return partial(self._owner.backend_compared, self._compared_decoder.decode(frame.message))
+        if frame.kind == FromWorker.CONNECTED:
+            return partial(self._owner.backend_connected, self._connected_decoder.decode(frame.message))
         results = self._result_decoder.decode(frame.message)
         return partial(self._owner.backend_results, results) if results else None
 

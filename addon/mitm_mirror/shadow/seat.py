@@ -9,7 +9,7 @@ from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.shadow.answer import PrimaryAnswer, Want
 from mitm_mirror.shadow.backend import Backend, StartBackend
-from mitm_mirror.shadow.message import ShadowResult
+from mitm_mirror.shadow.message import ShadowResult, SocketPair
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,9 @@ class SeatOwner(Protocol):
 
     def seat_compared(self, results: list[tuple[int, Comparison]]) -> None:
         """See `BackendOwner.backend_compared`."""
+
+    def seat_connected(self, connections: list[SocketPair]) -> None:
+        """See `BackendOwner.backend_connected`."""
 
     def seat_emptied(self, seat: "Seat") -> None:
         """Its backend ended: what it held is lost."""
@@ -144,6 +147,9 @@ class Seat:
     def backend_compared(self, results: list[tuple[int, Comparison]]) -> None:
         self.heard_at = self._clock()
         self._owner.seat_compared(results)
+
+    def backend_connected(self, connections: list[SocketPair]) -> None:
+        self._owner.seat_connected(connections)
 
     def backend_gone(self, how: str, last_words: str) -> None:
         pid = self.backend.pid if self.backend is not None else None

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from mitm_mirror.client.client import AnswerHead, Client
 from mitm_mirror.client.request import OutgoingRequest
@@ -11,7 +12,7 @@ from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.answer import AnswerKeeper, AnswerRoom, Want
-from mitm_mirror.shadow.message import ShadowResult
+from mitm_mirror.shadow.message import ShadowResult, SocketPair
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +43,19 @@ class Sender:
         report: Callable[[str], None] = logger.warning,
         wall_clock: Callable[[], float] = time.time,
         room: AnswerRoom | None = None,
+        on_connected: Callable[[SocketPair], None] | None = None,
     ) -> None:
         """`report` gets a line when a bug of ours ends a shadow, once a kind. `room` is for the answers that
-        are kept, and is shared with whoever gets them.
+        are kept, and is shared with whoever gets them. `on_connected`: see `FromWorker.CONNECTED`.
 
         Raises OSError where `settings.ca_file` cannot be read.
         """
         self._clock = clock
         self._wall_clock = wall_clock
         self._room = room or AnswerRoom()
-        self._client = Client(settings, clock, report=report)
+        self._on_connected = on_connected
+        tell = None if on_connected is None else self._tell_connected
+        self._client = Client(settings, clock, report=report, on_connected=tell)
 
     async def send(
         self, number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float, want: Want | None
@@ -77,6 +81,11 @@ class Sender:
             keeper.answer(whole=sent.outcome is Outcome.OK) if keeper else None,
             sink.http2,
         )
+
+    def _tell_connected(self, own: tuple[Any, ...], server: tuple[Any, ...]) -> None:
+        if self._on_connected is not None:
+            # Without what IPv6 adds: flow and scope.
+            self._on_connected(((own[0], own[1]), (server[0], server[1])))
 
     async def close_expired(self) -> None:
         """Close the connections that have been idle for too long."""

@@ -26,7 +26,7 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.answer import AnswerRoom, PrimaryAnswer, Want
 from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.lookups import LookupSharingLoop
-from mitm_mirror.shadow.message import FromWorker, ShadowResult, ToWorker
+from mitm_mirror.shadow.message import FromWorker, ShadowResult, SocketPair, ToWorker
 from mitm_mirror.shadow.sender import Sender
 from mitm_mirror.shadow.tasks import Send, ShadowTasks
 
@@ -124,6 +124,11 @@ class Worker:
         self._compared.append((number, comparison))
         self._plan_flush()
 
+    def add_connection(self, connection: SocketPair) -> None:
+        """Tell of a connection now, as its first request is about to be written."""
+        self._out.add([connection], kind=FromWorker.CONNECTED)
+        self._flush()
+
     def _plan_flush(self) -> None:
         if not self._flush_planned:
             self._flush_planned = True
@@ -169,11 +174,16 @@ async def _run(in_fd: int, out_fd: int, settings: ClientSettings) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_RESOLVER_THREADS, "resolver"))
     room = AnswerRoom()
-    sender = Sender(settings, report=_say, room=room)
+
+    def tell_connected(connection: SocketPair) -> None:
+        worker.add_connection(connection)
+
+    sender = Sender(settings, report=_say, room=room, on_connected=tell_connected)
     os.set_blocking(in_fd, False)
     os.set_blocking(out_fd, False)
     # Not sys.exit: that would wait for a thread that hangs in the resolver.
-    Worker(in_fd, out_fd, sender.send, room, lambda: os._exit(0)).start()
+    worker = Worker(in_fd, out_fd, sender.send, room, lambda: os._exit(0))
+    worker.start()
     gc.freeze()  # what is imported by now stays; do not look through it again and again
     while True:
         await asyncio.sleep(_IDLE_SWEEP_S)
