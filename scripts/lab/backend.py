@@ -56,7 +56,8 @@ class Backend:
         self._partial = 0
         self._changed = threading.Condition()
         self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port: int = self._listener.getsockname()[1]
+        name = self._listener.getsockname()
+        self.port: int = name[1] if isinstance(name, tuple) else 0  # a Unix socket has none
         self._loop = asyncio.new_event_loop()
         self._transports: set[asyncio.Transport] = set()
         self._plain = response(label.encode(), "200 OK", b"X-Backend: " + label.encode())

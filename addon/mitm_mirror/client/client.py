@@ -84,9 +84,9 @@ class _OpenedStream:
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """For httpcore's `trace` extension."""
-        if event == "connection.connect_tcp.complete":
+        if event in {"connection.connect_tcp.complete", "connection.connect_unix_socket.complete"}:
             stream = self._stream = info["return_value"]
-            if self._on_connected is not None:
+            if self._on_connected is not None and event.startswith("connection.connect_tcp"):
                 self._on_connected(stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr"))
 
     async def aclose(self) -> None:
@@ -131,6 +131,7 @@ class Client:
                     trust_env=False,  # an inherited HTTP_PROXY would send requests back through us
                     http1=request.scheme == "https" or not request.http2,
                     http2=request.http2,
+                    uds=request.unix_socket,
                     limits=httpx.Limits(max_connections=1, keepalive_expiry=None),
                 )
 

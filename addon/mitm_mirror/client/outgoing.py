@@ -62,6 +62,8 @@ def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Reque
 @lru_cache(maxsize=4096)
 def _endpoint_url(scheme: str, address: str, port: int) -> httpx.URL:
     """Says where to connect and nothing else: the target is given beside it."""
+    if address.startswith("unix:"):
+        return httpx.URL(scheme=scheme, host="localhost")  # the transport knows the socket
     # An empty host, and one that httpx would escape (`a b` -> `a%20b`), are not addresses; `%` is fine
     # in an IPv6 zone (`fe80::1%eth0`).
     if not address or any(char in address for char in " /?#@[]\\"):

@@ -4,6 +4,8 @@ import msgspec
 
 from mitm_mirror.upstream_tls import UpstreamTls
 
+_UNIX = "unix://"
+
 
 class OutgoingRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One request to send, ready for the wire. A snapshot: it never holds the live flow.
@@ -14,7 +16,7 @@ class OutgoingRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
     scheme: str
     """`http` or `https`."""
     address: str
-    """An IP address (IPv6 without brackets) or a DNS name."""
+    """An IP address (IPv6 without brackets), a DNS name, or a Unix socket: `unix:///path`, `unix://@abstract`."""
     port: int
     sni: str
     """The server name for TLS; empty means `address`. Unused for `http`."""
@@ -29,3 +31,11 @@ class OutgoingRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
     http2: bool = False
     """For `http`: HTTP/2 is spoken without asking (prior knowledge); for `https` it is offered beside
     HTTP/1.1. Headers and framing are those of HTTP/1.1 either way."""
+
+    @property
+    def unix_socket(self) -> str | None:
+        """The socket's path as the system has it; None where it is none."""
+        if not self.address.startswith(_UNIX):
+            return None
+        path = self.address.removeprefix(_UNIX)
+        return f"\0{path[1:]}" if path.startswith("@") else path

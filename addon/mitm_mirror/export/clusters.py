@@ -6,6 +6,7 @@ from mitm_mirror.export.cluster_policy import policy_fields, protocol_fields
 from mitm_mirror.export.policies import ClusterPolicy, cluster_policy
 from mitm_mirror.export.transport import server_name_fields, transport_socket
 from mitm_mirror.resources.destination_rule import ConsistentHashLB
+from mitm_mirror.routing.decision import UNIX, Endpoint
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.hosts import is_address
 from mitm_mirror.routing.port_targets import PortTargets
@@ -83,9 +84,8 @@ class _Cluster:
         by_name = False
         for target, weight in self._targets:
             endpoint = target.endpoint
-            by_name = by_name or not is_address(endpoint.address)
-            address = {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}}
-            endpoints.append({"endpoint": {"address": address}, "load_balancing_weight": weight})
+            by_name = by_name or not (endpoint.is_unix or is_address(endpoint.address))
+            endpoints.append({"endpoint": {"address": _address(endpoint)}, "load_balancing_weight": weight})
         return {
             "name": self._name,
             "type": "STRICT_DNS" if by_name else "STATIC",
@@ -98,6 +98,12 @@ class _Cluster:
             },
             **_protocol_and_transport(self.policy, self.tls, http2=self._http2),
         }
+
+
+def _address(endpoint: Endpoint) -> dict[str, Any]:
+    if endpoint.is_unix:  # Envoy writes an abstract socket with the same @
+        return {"pipe": {"path": endpoint.address.removeprefix(UNIX)}}
+    return {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}}
 
 
 def _forward_proxy(policy: ClusterPolicy, tls: UpstreamTls | None, *, http2: bool) -> dict[str, Any]:

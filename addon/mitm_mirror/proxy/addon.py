@@ -42,7 +42,7 @@ from mitm_mirror.proxy.sending import PrimarySender
 from mitm_mirror.proxy.tail import MirrorTail
 from mitm_mirror.proxy.upstream_address import UpstreamAddress
 from mitm_mirror.proxy.upstream_tls import PrimaryTls
-from mitm_mirror.routing.decision import Answer, Forward, PassThrough
+from mitm_mirror.routing.decision import UNIX, Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
 from mitm_mirror.routing.overflow import late_answer, overflow_answer
 from mitm_mirror.routing.vantage import DEFAULT_VANTAGE
@@ -254,6 +254,9 @@ class MirrorAddon:
             data.server.error = (
                 "The rules answer this request, but mitmproxy streams it (stream_large_bodies)."
             )
+
+        elif data.server.address and data.server.address[0].startswith(UNIX):
+            data.server.error = "mitmproxy connects to no Unix socket."
 
     @guarded
     def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:

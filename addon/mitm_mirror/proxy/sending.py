@@ -51,6 +51,11 @@ _LOCAL_FAILURES = {
 _WITHOUT_HEAD = frozenset({PrimaryEnd.CONNECT_FAILURE, PrimaryEnd.RESET, PrimaryEnd.NOT_HTTP})
 
 
+_ONCE = Sending(None, None, lambda _: None)
+_PLAINLY = "it is sent without the route's timeout and retries"
+_NO_UNIX = "it does not get to its endpoint: mitmproxy connects to no Unix socket"
+
+
 class PrimarySender:
     """Sends primaries from mitmproxy's event loop. One of them per addon instance."""
 
@@ -73,13 +78,14 @@ class PrimarySender:
     def takes(self, flow: http.HTTPFlow, forward: Forward) -> Sending | None:
         """How to send this flow's primary; None where mitmproxy is to send it.
 
-        What the route asks for and cannot have is said once a kind.
+        What the route asks for and cannot have is said once a kind. An endpoint at a Unix socket, to which
+        mitmproxy cannot connect, is sent to from here as well.
         """
-        if forward.sending is None:
+        if forward.sending is None and not forward.target.endpoint.is_unix:
             return None
         reason = self._obstacle(flow, forward)
         if reason is None:
-            return forward.sending
+            return forward.sending or _ONCE
         self._warn(forward, reason)
         return None
 
@@ -106,10 +112,11 @@ class PrimarySender:
         if reason not in self._warned:
             self._warned.add(reason)
             logger.warning(
-                "mirror: %s %s: %s, so it is sent without the route's timeout and retries; said once.",
+                "mirror: %s %s: %s, so %s; said once.",
                 forward.rule.virtual_service,
                 forward.rule.route,
                 reason,
+                _NO_UNIX if forward.target.endpoint.is_unix else _PLAINLY,
             )
 
     async def send(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, sending: Sending) -> None:

@@ -89,7 +89,7 @@ class MirrorTail:
         exchange = self._exchanges.get(flow)
         if exchange is None or flow.error or flow.response or not isinstance(exchange.decision, Forward):
             return None
-        if self.sender is None or exchange.decision.sending is None:
+        if self.sender is None:
             return None
         sending = self.sender.takes(flow, exchange.decision)
         if sending is None:

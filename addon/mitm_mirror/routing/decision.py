@@ -13,6 +13,8 @@ from mitm_mirror.routing.request import HeaderFields, RequestHead
 from mitm_mirror.routing.retry import RetryPolicy
 from mitm_mirror.upstream_tls import UpstreamTls
 
+UNIX = "unix://"
+
 Lookup = Literal["", "original_dst", "host"]
 """How an endpoint's address is found: it is known; it is the one that the client addressed (resolution
 NONE); it is the one in the request's Host (DYNAMIC_DNS)."""
@@ -52,9 +54,10 @@ class Endpoint:
     """Where to connect. `scheme` is None where the client's own scheme is kept."""
 
     address: str
-    """An IP address (IPv6 without brackets) or a DNS name; empty where a request has to come first."""
+    """An IP address (IPv6 without brackets), a DNS name, or a Unix socket as Istio writes it (`unix:///path`,
+    `unix://@abstract`); empty where a request has to come first."""
     port: int
-    """0 where a request has to come first."""
+    """0 where a request has to come first; of no use for a Unix socket."""
     scheme: Literal["http", "https"] | None = None
     tls: UpstreamTls | None = None
     """What a DestinationRule says about TLS to it; None where it says nothing, or for `http`."""
@@ -78,12 +81,17 @@ class Endpoint:
         return (self.tls is not None and self.tls.sni) or default
 
     @property
+    def is_unix(self) -> bool:
+        """Whether it is a Unix socket."""
+        return self.address.startswith(UNIX)
+
+    @property
     def host_port(self) -> str:
-        """`127.0.0.1:8001`, `[::1]:8001`; words where a request has to come first."""
+        """`127.0.0.1:8001`, `[::1]:8001`, `unix:///path`; words where a request has to come first."""
         if self.lookup:
             port = f", port {self.port}" if self.port else ""
             return f"{_LOOKUPS[self.lookup]}{port}"
-        return f"{bracketed(self.address)}:{self.port}"
+        return self.address if self.is_unix else f"{bracketed(self.address)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ def _workloads(
     spec = resource.spec
     found = [_workload(endpoint, endpoint.labels) for endpoint in spec.endpoints]
     issues = [
-        _no_address(resource, ("spec", "endpoints", i, "address"), spec.endpoints[i])
+        _no_address(resource, ("spec", "endpoints", i, "address"))
         for i, workload in enumerate(found)
         if workload is None
     ]
@@ -217,22 +217,19 @@ def _workloads(
         for entry, labels in index.select(resource.namespace, spec.workload_selector.labels):
             found.append(_workload(entry.spec, labels))
             if found[-1] is None:
-                issues.append(_no_address(entry, ("spec", "address"), entry.spec))
+                issues.append(_no_address(entry, ("spec", "address")))
     return tuple(workload for workload in found if workload is not None), issues
 
 
 def _workload(spec: WorkloadEntry, labels: Labels) -> Workload | None:
-    """None where there is no address that could be connected to: none at all, or a Unix socket."""
-    if not spec.address or spec.address.startswith("unix:"):
+    """None where there is no address that could be connected to."""
+    if not spec.address:
         return None
     address = spec.address.removeprefix("[").removesuffix("]")
     # 0 counts as 1: istio pilot/pkg/model/service.go, GetLoadBalancingWeight.
     return Workload(address, spec.ports, labels, spec.weight or 1)
 
 
-def _no_address(
-    resource: Resource[ServiceEntry] | Resource[WorkloadEntry], path: FieldPath, spec: WorkloadEntry
-) -> Issue:
-    written = spec.address or "no address"
-    message = f"{written}: expected an IP address or a DNS name; the endpoint is left out"
+def _no_address(resource: Resource[ServiceEntry] | Resource[WorkloadEntry], path: FieldPath) -> Issue:
+    message = "no address: expected an IP address, a DNS name or a Unix socket; the endpoint is left out"
     return resource.issue(Severity.WARNING, path, message)
