@@ -313,3 +313,24 @@ def test_where_the_client_meant_to_go(mode: str, headers: HeaderFields, expected
     head = read_head(make_flow(mode=mode, headers=headers))
 
     assert (head.original_host, head.original_port) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "scheme", "http2", "expected"),
+    [
+        pytest.param("regular", "http", True, True, id="clear text"),
+        pytest.param("regular", "https", True, True, id="TLS"),
+        pytest.param("regular", "http", False, False, id="not meant"),
+        pytest.param("upstream:http://proxy:3128", "http", True, False, id="an upstream proxy takes HTTP/1"),
+        pytest.param("upstream:http://proxy:3128", "https", True, True, id="a tunnel through one"),
+    ],
+)
+def test_http2_is_part_of_the_upstream_address(mode: str, scheme: str, http2: bool, expected: bool) -> None:
+    flow = make_flow(mode=mode)
+    endpoint = Endpoint("127.0.0.1", 8001, scheme, http2=http2)  # type: ignore[arg-type]  # as above
+    target = Target("httpbin", "v1", 8080, endpoint)
+    apply_forward(flow, Forward(RULE, target, "httpbin:8080", "httpbin", b"/", (), (), ()))
+
+    host = flow.request.data.host
+    assert host == "127.0.0.1"
+    assert (isinstance(host, UpstreamAddress) and host.http2) is expected

@@ -62,7 +62,9 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
     data.port = endpoint.port
     if endpoint.scheme is not None:
         data.scheme = endpoint.scheme.encode()
-    data.host = upstream_address(data.scheme, endpoint, forward.sni)
+    # What an upstream proxy is sent in clear text is HTTP/1.
+    to_proxy = _is_upstream_mode(flow) and data.scheme == b"http"
+    data.host = endpoint.address if to_proxy else upstream_address(data.scheme, endpoint, forward.sni)
     data.path = forward.path
     fields = data.headers.fields
     for operations in forward.request_headers:
@@ -77,7 +79,6 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
             # Absolute form is for proxies. An upstream proxy must be asked for the endpoint, not for the
             # service that only the rules know; everything else gets origin form, as from Envoy, and so
             # does an endpoint with TLS, to which the proxy gives us a tunnel.
-            to_proxy = _is_upstream_mode(flow) and data.scheme == b"http"
             data.authority = endpoint.host_port.encode() if to_proxy else b""
     data.headers.fields = fields
 
