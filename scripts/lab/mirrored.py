@@ -22,7 +22,12 @@ class MirroringTask:
     @property
     def options(self) -> dict[str, str]:
         """What mitmdump has to be started with."""
-        return {"mirror_access_log": str(self.log), "mirror_access_log_format": "json"}
+        return {
+            "mirror_access_log": str(self.log),
+            "mirror_access_log_format": "json",
+            # No expectation: on a loaded machine a worker may need longer than the default to start.
+            "mirror_drain_timeout": "20",
+        }
 
     def check(self, mitmdump: Mitmdump, hosts: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """Stops mitmdump, asserts that both versions got their copies, and returns the primaries' records.

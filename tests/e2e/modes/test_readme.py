@@ -39,8 +39,12 @@ SECTIONS = read_sections()
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The user's, for mitmproxy's authority."""
-    return tmp_path_factory.mktemp("home")
+    """The user's, for mitmproxy's authority and settings."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / ".mitmproxy").mkdir()
+    # On a loaded machine a worker may need longer than the default to start.
+    (folder / ".mitmproxy" / "config.yaml").write_text("mirror_drain_timeout: '20'\n", encoding="utf-8")
+    return folder
 
 
 class Reader:
