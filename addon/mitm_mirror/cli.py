@@ -1,7 +1,7 @@
 """The console command `mitm-mirror`, which equals `python -m mitm_mirror`.
 
-It imports neither mitmproxy nor httpx, and nothing at all before it knows what is asked: a check of one
-small file answers in under half a second.
+It imports nothing before it knows what is asked, and only `replay` needs mitmproxy and httpx: a check of
+one small file answers in under half a second.
 """
 # ruff: noqa: T201, PLC0415 - it prints by trade, and imports what a command needs when it is asked for
 
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_vantage(explain)
     _add_report(commands)
+    _add_replay(commands)
     export = commands.add_parser("export", help="translate rules for another proxy")
     targets = export.add_subparsers(dest="target", required=True, metavar="PROXY")
     envoy = targets.add_parser(
@@ -114,14 +115,18 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "of one proxy or several). Exit status: 0 written and every gate passed, 1 a gate was hit, 2 usage.",
     )
     report.add_argument("logs", nargs="+", metavar="LOG")
-    report.add_argument(
+    _add_report_options(report)
+
+
+def _add_report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
         help="where the page goes, - for standard output (default: report.html; with --json none)",
     )
-    report.add_argument("--json", action="store_true", help="print the report as JSON")
-    report.add_argument(
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
         "--fail-on",
         action="append",
         default=[],
@@ -129,6 +134,41 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="such as 'mismatch>0.1%%', 'timeout>=10', 'p99_ratio>1.5', 'shadows<1000'; "
         "several times for several",
     )
+
+
+def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    replay = commands.add_parser(
+        "replay",
+        help="send recorded requests through rules, and make a page of what came of it",
+        description="Sends the requests of flow files (mitmdump -w) or HAR files through the rules, mirrors "
+        "and compares them, and makes the report. Requests that no rule is about are not sent. Exit status: "
+        "0 every gate passed, 1 a gate was hit (without --fail-on: answers differ), 2 it could not be done.",
+    )
+    replay.add_argument("recordings", nargs="+", metavar="FILE")
+    replay.add_argument(
+        "--rules",
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="file, folder or glob; several times for several",
+    )
+    pace = replay.add_mutually_exclusive_group()
+    pace.add_argument(
+        "--speed",
+        default="1x",
+        metavar="FACTOR",
+        help="times as fast as recorded: 2x, 0.5x, or max to wait for nothing (default: %(default)s)",
+    )
+    pace.add_argument("--rps", metavar="N", help="requests a second, in the place of the recorded times")
+    replay.add_argument("--log", metavar="FILE", help="keep the access log (JSON) here")
+    replay.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of mitmproxy or of the addon, such as mirror_timeout=5; several times for several",
+    )
+    _add_report_options(replay)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -139,6 +179,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _explain(arguments)
     if arguments.command == "report":
         return _report(arguments)
+    if arguments.command == "replay":
+        return _replay(arguments)
     if arguments.command == "export":
         return _export_envoy(arguments)
     return _check(arguments)
@@ -269,6 +311,35 @@ def _report(arguments: argparse.Namespace) -> int:
         passed = run_report(options)
     except UsageError as error:
         print(f"mitm-mirror report: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return EXIT_OK if passed else EXIT_ERRORS
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from mitm_mirror.observe.report.command import UsageError
+    from mitm_mirror.proxy.playback.command import ReplayOptions, run_replay
+    from mitm_mirror.proxy.playback.pace import parse_rate, parse_speed
+
+    try:
+        pace = parse_speed(arguments.speed) if arguments.rps is None else parse_rate(arguments.rps)
+    except ValueError as error:
+        option = "--speed" if arguments.rps is None else "--rps"
+        print(f"mitm-mirror replay: {option} {error}", file=sys.stderr)
+        return EXIT_USAGE
+    options = ReplayOptions(
+        arguments.recordings,
+        arguments.rules,
+        pace,
+        arguments.output,
+        arguments.json,
+        arguments.fail_on,
+        arguments.log,
+        arguments.set,
+    )
+    try:
+        passed = run_replay(options)
+    except UsageError as error:
+        print(f"mitm-mirror replay: {error}", file=sys.stderr)
         return EXIT_USAGE
     return EXIT_OK if passed else EXIT_ERRORS
 

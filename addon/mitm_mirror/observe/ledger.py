@@ -100,6 +100,11 @@ class Ledger:
         self._answered: Counter[str] = Counter()
         self._tallies: dict[MirrorKey, _Tally] = {}
 
+    @property
+    def pending(self) -> int:
+        """Pairs that have not ended."""
+        return sum(tally.pending for tally in self._tallies.values())
+
     def count_forwarded(self) -> None:
         """A matched request goes to a destination."""
         self._forwarded += 1

@@ -187,7 +187,7 @@ class Terminal(io.StringIO):
 def test_progress_is_drawn_on_a_terminal_only_and_not_too_often() -> None:
     now = 0.0
     terminal, pipe = Terminal(), io.StringIO()
-    bars = [Progress(2_000_000, stream, lambda: now) for stream in (terminal, pipe)]
+    bars = [Progress(2_000_000, "2 MB", stream, lambda: now) for stream in (terminal, pipe)]
 
     for bar in bars:
         bar.show(0, 500_000)

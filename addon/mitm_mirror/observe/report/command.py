@@ -35,6 +35,8 @@ class ReportOptions:
     """Where the page goes; `-` is standard output. None: `report.html`, or nowhere with `as_json`."""
     as_json: bool = False
     fail_on: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    """What the page names in the place of the logs, where they were made of something else."""
 
 
 def run_report(options: ReportOptions) -> bool:
@@ -47,6 +49,8 @@ def run_report(options: ReportOptions) -> bool:
     if page == "-" and options.as_json:
         raise UsageError("--json and -o - both want standard output")
     report = _read(options.logs)
+    if options.sources:
+        report = replace(report, logs=tuple(options.sources))
     report = replace(report, gates=tuple(reason for gate in gates for reason in gate.judge(report)))
     if options.as_json:
         print(msgspec.json.encode(report).decode())
@@ -64,7 +68,7 @@ def _read(logs: Sequence[str]) -> Report:
         sizes = [path.stat().st_size for path in paths]
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from error
-    progress = Progress(sum(sizes), sys.stderr)
+    progress = Progress(sum(sizes), f"{sum(sizes) / 1e6:.0f} MB", sys.stderr)
     tally = Tally()
     bad_lines = 0
 

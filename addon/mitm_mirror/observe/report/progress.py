@@ -9,22 +9,25 @@ _BAR = 30
 
 
 class Progress:
-    """Draws on `stream` where that is a terminal. `total` and what `show` gets are bytes."""
+    """Draws on `stream` where that is a terminal, as a share of `total`, which is `whole` in words."""
 
-    def __init__(self, total: int, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, total: int, whole: str, stream: TextIO, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._total = total
+        self._whole = whole
         self._stream = stream if stream.isatty() else None
         self._clock = clock
         self._drawn = clock()
 
     def show(self, before: int, done: int) -> None:
-        """Draws, at most five times a second: `before` in earlier files, and `done` in this one."""
+        """Draws, at most five times a second: `before`, and `done` since."""
         if self._stream is None or not self._total or self._clock() - self._drawn < _REDRAW_S:
             return
         self._drawn = self._clock()
         share = min(1.0, (before + done) / self._total)
         bar = "#" * int(_BAR * share)
-        self._stream.write(f"\r[{bar:<{_BAR}}] {share:4.0%} of {self._total / 1e6:.0f} MB")
+        self._stream.write(f"\r[{bar:<{_BAR}}] {share:4.0%} of {self._whole}")
         self._stream.flush()
 
     def clear(self) -> None:
