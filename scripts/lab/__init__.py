@@ -14,6 +14,7 @@
 `client_view` all that one client could tell two proxies apart by
 `load`       a client that sends many requests at once
 `rules`      rule files for two versions of one service
+`quiet`      importing mitmproxy where warnings are errors
 `ports`      a port for a server that must be told one
 `access_log` a JSON access log, read while it is written
 `memory`     what a process holds

@@ -8,7 +8,10 @@ import pytest
 
 from lab.backend import Backend
 from lab.mitmdump import Mitmdump, StartMitmdump
+from lab.quiet import import_mitmproxy
 from lab.rules import MIRROR_TO_V2, endpoints_text, write_atomically
+
+import_mitmproxy()  # some tests write flow files
 
 
 @pytest.fixture(scope="session")
