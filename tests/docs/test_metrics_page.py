@@ -13,6 +13,7 @@ from mitm_mirror.metrics.families import MetricsPage
 from mitm_mirror.metrics.histogram import Histogram
 from mitm_mirror.metrics.snapshot import MetricsSnapshot
 from mitm_mirror.metrics.traffic import TrafficCounts, TrafficKey
+from mitm_mirror.observe.compare import Verdict
 from mitm_mirror.observe.ledger import Ledger, MirrorKey
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.vantage import DEFAULT_VANTAGE
@@ -28,12 +29,15 @@ def families() -> list[Metric]:
     """Every family, each with a sample."""
     traffic, ledger = TrafficCounts(), Ledger()
     traffic.count(TrafficKey("primary", "x", 200, "-", grpc=False), 1.0)
-    ledger.open(MirrorKey("a/b", "r", "x")).close(Outcome.OK)
+    pair = ledger.open(MirrorKey("a/b", "r", "x"))
+    pair.close(Outcome.OK)
+    pair.compared(Verdict.EQUAL)
     pool = PoolStats(0, 0, 0, 0, 1, (), (DestinationStats("x", 0, 0, 0, ()),))
     snapshot = MetricsSnapshot(
         vantage=DEFAULT_VANTAGE,
         traffic=traffic.snapshot(),
         ledger=ledger.snapshot(),
+        noise_copies={Outcome.OK: 1},
         pool=pool,
         queue_limit_bytes=1,
         rules_generation=1,

@@ -56,12 +56,14 @@ def answer(message: Message) -> bytes:
 
 
 def settled(port: int, requests: int) -> list[Sample]:
-    """The samples once all shadows have ended. Polls, as a scraper does."""
+    """The samples once all shadows have ended and were compared. Polls, as a scraper does."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         samples = scrape(port)
         done = total(samples, "mitm_mirror_shadows_total")
-        if done == requests and not total(samples, "mitm_mirror_shadows_pending"):
+        answered = by(samples, "mitm_mirror_shadows_total", "outcome")["ok",]
+        judged = total(samples, "mitm_mirror_comparisons_total")
+        if done == requests and judged == answered:
             return samples
     raise TimeoutError(f"{done} of {requests} shadows ended")
 
@@ -73,6 +75,7 @@ def test_totals_are_those_of_the_log(v1: Backend, rules: Path, start: StartMitmd
         mitmdump = start(
             mirror_access_log=str(log),
             mirror_access_log_format="json",
+            mirror_compare="on",
             mirror_metrics=f"127.0.0.1:{reserved.port}",
         )
         load = Load(mitmdump.port, request, concurrency=16, total=3000)
@@ -96,6 +99,11 @@ def test_totals_are_those_of_the_log(v1: Backend, rules: Path, start: StartMitmd
     assert by(samples, "mitm_mirror_shadows_total", "destination", "outcome") == Counter(
         (record["destination"], record["outcome"]) for record in records if record["copy"] == "shadow"
     )
+    verdicts = by(samples, "mitm_mirror_comparisons_total", "destination", "verdict")
+    assert verdicts == Counter(
+        (record["destination"], record["comparison"]) for record in records if record["comparison"]
+    )
+    assert {verdict for _, verdict in verdicts} == {"differs"}  # v1 says its name
     # a shadow that was not sent (its breaker was open) has an outcome, but was no request
     sent = [record for record in records if record["duration_ms"] is not None]
     assert by(

@@ -9,6 +9,7 @@ import pytest
 from mitm_mirror.metrics.histogram import Histogram
 from mitm_mirror.metrics.snapshot import MetricsSnapshot
 from mitm_mirror.metrics.traffic import TrafficCounts, TrafficKey
+from mitm_mirror.observe.compare import Verdict
 from mitm_mirror.observe.ledger import Ledger, MirrorKey
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.vantage import Vantage
@@ -31,7 +32,9 @@ def make_snapshot(**changes: Any) -> MetricsSnapshot:
     for _ in range(3):
         ledger.count_forwarded()
     ledger.count_answered("no_route")
-    ledger.open(POLICY).close(Outcome.OK)
+    answered = ledger.open(POLICY)
+    answered.close(Outcome.OK)
+    answered.compared(Verdict.DIFFERS)
     ledger.open(POLICY).close(Outcome.TIMEOUT)
     ledger.open(POLICY)
     lag = Histogram((0.01, 0.1))
@@ -50,6 +53,7 @@ def make_snapshot(**changes: Any) -> MetricsSnapshot:
         vantage=Vantage(namespace="shop", labels={"app": "sleep"}),
         traffic=traffic.snapshot(),
         ledger=ledger.snapshot(),
+        noise_copies={Outcome.OK: 5},
         pool=pool,
         queue_limit_bytes=65536,
         rules_generation=3,

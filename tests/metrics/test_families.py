@@ -121,6 +121,10 @@ SHADOWS = "mitm_mirror_shadows_total"
         pytest.param("mitm_mirror_requests_total", {"decision": "no_route"}, 1, id="answered"),
         pytest.param(SHADOWS, {"destination": V2, "route": "http[0]", "outcome": "ok"}, 1, id="outcome ok"),
         pytest.param(SHADOWS, {"virtual_service": "default/httpbin", "outcome": "timeout"}, 1, id="timeout"),
+        pytest.param(
+            "mitm_mirror_comparisons_total", {"destination": V2, "verdict": "differs"}, 1, id="verdict"
+        ),
+        pytest.param("mitm_mirror_noise_copies_total", {"outcome": "ok"}, 5, id="noise copies"),
         pytest.param("mitm_mirror_shadows_pending", {"destination": V2}, 1, id="pending"),
         pytest.param("mitm_mirror_workers_up", {}, 1, id="workers"),
         pytest.param("mitm_mirror_worker_restarts_total", {}, 7, id="restarts"),

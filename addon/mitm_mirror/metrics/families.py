@@ -34,6 +34,12 @@ class MetricsPage:
         yield from _traffic(snapshot)
         yield _requests(snapshot.ledger)
         yield from self._shadows(snapshot.ledger)
+        noise = CounterMetricFamily(
+            "mitm_mirror_noise_copies", "Copies that only teach what noise is.", labels=["outcome"]
+        )
+        for outcome, count in snapshot.noise_copies.items():
+            noise.add_metric([outcome.value], count)
+        yield noise
         if snapshot.pool is not None:
             yield from self._pool(snapshot.pool)
         yield _gauge("queue_limit_bytes", "The option mirror_queue_bytes.", snapshot.queue_limit_bytes)
@@ -59,18 +65,19 @@ class MetricsPage:
 
     def _shadows(self, ledger: LedgerSnapshot) -> Iterator[Metric]:
         ended: Counter[tuple[MirrorKey, str]] = Counter()
+        compared: Counter[tuple[MirrorKey, str]] = Counter()
         pending: Counter[MirrorKey] = Counter()
         for policy, counts in ledger.policies.items():
             shown = policy if self._policies.admits(policy) else _OTHER_POLICY
             pending[shown] += counts.pending
             for outcome, count in counts.ended.items():
                 ended[shown, outcome.value] += count
-        shadows = CounterMetricFamily(
-            "mitm_mirror_shadows", "Shadows by how they ended.", labels=[*_POLICY_LABELS, "outcome"]
+            for verdict, count in counts.compared.items():
+                compared[shown, verdict.value] += count
+        yield _by_policy("shadows", "Shadows by how they ended.", "outcome", ended)
+        yield _by_policy(
+            "comparisons", "Answered shadows by how they compare with the primary.", "verdict", compared
         )
-        for (policy, name), count in ended.items():
-            shadows.add_metric([policy.virtual_service, policy.route, policy.destination, name], count)
-        yield shadows
         waiting = GaugeMetricFamily(
             "mitm_mirror_shadows_pending", "Shadows that have not ended.", labels=_POLICY_LABELS
         )
@@ -136,6 +143,13 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 def _counter(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(f"mitm_mirror_{name}", text, value=value)
+
+
+def _by_policy(name: str, text: str, label: str, counts: Counter[tuple[MirrorKey, str]]) -> Metric:
+    family = CounterMetricFamily(f"mitm_mirror_{name}", text, labels=[*_POLICY_LABELS, label])
+    for (policy, value), count in counts.items():
+        family.add_metric([policy.virtual_service, policy.route, policy.destination, value], count)
+    return family
 
 
 def _by_destination(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mitm_mirror.metrics.histogram import HistogramSnapshot
 from mitm_mirror.metrics.traffic import TrafficKey, TrafficSeries
 from mitm_mirror.observe.ledger import LedgerSnapshot
+from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.vantage import Vantage
 from mitm_mirror.shadow.stats import PoolStats
 
@@ -18,6 +19,8 @@ class MetricsSnapshot:
     """The proxy that this one plays: the source of all requests."""
     traffic: Mapping[TrafficKey, TrafficSeries]
     ledger: LedgerSnapshot
+    noise_copies: Mapping[Outcome, int]
+    """Which are no shadows, by how they ended."""
     pool: PoolStats | None
     """None while there is none: before the start and after the end."""
     queue_limit_bytes: int

@@ -352,6 +352,7 @@ class MirrorAddon:
             vantage=settings.vantage if settings else DEFAULT_VANTAGE,
             traffic=meter.traffic.snapshot(),
             ledger=self.ledger.snapshot(),
+            noise_copies=dict(self.mirrors.noise_copies.ended),
             pool=None if pool is None else pool.stats(),
             queue_limit_bytes=settings.queue_bytes if settings else 0,
             rules_generation=self.rules.current.generation,
