@@ -20,6 +20,7 @@ MAY_LOOK = {
     "shadow/answer.py": "the same",
     "shadow/sender.py": "the same",
     "proxy/primary.py": "a primary's start and durations in the access log; whether it was connected",
+    "proxy/playback/recording.py": "when a request was recorded: data, and no clock of ours",
     "observe/report/command.py": "when a report was made",
 }
 
