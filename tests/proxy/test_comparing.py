@@ -73,7 +73,7 @@ class Stage:
         """(verdict, reason, primary's status) by number."""
         self.noise: dict[int, set[str]] = {}
         self.comparing = Comparing(self.on_verdict, lambda: self.now)
-        self.comparing.choice = "on"
+        self.comparing.configure("on")
         self.pool = self.comparing.pool = Pool(conclude=self.conclude)
         self.copies: dict[int, Copy] = {}
         self.exchange = Exchange(HEAD, FORWARD, 1)
@@ -104,7 +104,7 @@ class Stage:
         self.comparing.compared(self.request, self.copies[number], comparison)
 
     def answer(self) -> None:
-        self.comparing.see_head(self.flow, self.exchange)
+        self.comparing.see_head(self.flow, self.request)
         self.comparing.answered(self.flow, self.exchange)
 
 
@@ -128,11 +128,27 @@ def test_the_option_decides(
 ) -> None:
     monkeypatch.setattr(comparing_module, "has_audience", lambda: has_audience)
     stage = Stage()
-    stage.comparing.choice = choice
+    stage.comparing.configure(choice)
     exchange = Exchange(HEAD, FORWARD, 1)
     stage.comparing.begin(exchange, FORWARD)
 
     assert (exchange.compared is not None) == expected
+
+
+def test_an_audience_that_comes_later_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    audience = [False]
+    monkeypatch.setattr(comparing_module, "has_audience", lambda: audience[0])
+    comparing = Comparing(lambda copy, comparison, status: None)
+    comparing.configure("auto")
+    exchange = Exchange(HEAD, FORWARD, 1)
+    comparing.begin(exchange, FORWARD)
+    assert (exchange.compared, comparing.in_use) == (None, False)
+    audience[0] = True
+    comparing.look_again()
+    comparing.begin(exchange, FORWARD)
+
+    assert exchange.compared is not None
+    assert comparing.in_use
 
 
 def test_terms_have_the_mirrors_names_and_what_is_ignored(stage: Stage) -> None:
@@ -143,7 +159,7 @@ def test_terms_have_the_mirrors_names_and_what_is_ignored(stage: Stage) -> None:
 def test_the_answer_goes_to_each_copy_as_its_destination_gave_it(stage: Stage) -> None:
     stage.submit(1, 2)
     assert stage.flow.response is not None
-    stage.comparing.see_head(stage.flow, stage.exchange)
+    stage.comparing.see_head(stage.flow, stage.request)
     received = stage.flow.response.data.headers.fields
     stage.flow.response.headers["X-By-The-Rules"] = "1"
     stage.comparing.answered(stage.flow, stage.exchange)

@@ -92,6 +92,7 @@ class MirrorAddon:
 
     def configure(self, updated: Collection[str]) -> None:
         if not any(option.startswith(OPTION_PREFIX) for option in updated):
+            self.mirrors.comparing.look_again()
             return
         try:
             settings = parse_settings(ctx.options)
@@ -118,7 +119,7 @@ class MirrorAddon:
         self.mirrors.body_limit_bytes = settings.body_limit_bytes
         self.mirrors.host_suffix = settings.host_suffix
         self.mirrors.unsample_traces = settings.unsample_traces
-        self.mirrors.comparing.choice = settings.compare
+        self.mirrors.comparing.configure(settings.compare)
         self.mirrors.noise_copies.share = settings.noise_share
         self._govern(settings.governor)
         if self.mirrors.pool is None:
@@ -127,6 +128,7 @@ class MirrorAddon:
 
     def running(self) -> None:
         self._running = True
+        self.mirrors.comparing.look_again()
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
@@ -221,7 +223,8 @@ class MirrorAddon:
         if exchange.sent is not None and exchange.sent.head is None:
             return  # an answer of our own, which has them already
         self.attempts.answered(flow, flow.response.status_code)
-        self.mirrors.comparing.see_head(flow, exchange)
+        if exchange.compared is not None:
+            self.mirrors.comparing.see_head(flow, exchange.compared)
         headers = flow.response.data.headers
         for operations in exchange.decision.response_headers:
             headers.fields = apply_operations(headers.fields, operations)
@@ -230,8 +233,7 @@ class MirrorAddon:
     def response(self, flow: http.HTTPFlow) -> None:
         if flow.websocket is None:
             self.attempts.end(flow)
-        exchange = self.exchanges.get(flow)
-        if exchange is not None:
+        if self.mirrors.comparing.in_use and (exchange := self.exchanges.get(flow)) is not None:
             self.mirrors.comparing.answered(flow, exchange)
 
     @guarded
@@ -244,8 +246,7 @@ class MirrorAddon:
         if failure is not None:
             self.attempts.failed(flow, failure)
         self.attempts.end(flow)
-        exchange = self.exchanges.get(flow)
-        if exchange is not None:
+        if self.mirrors.comparing.in_use and (exchange := self.exchanges.get(flow)) is not None:
             self.mirrors.comparing.failed(exchange)
 
     @guarded

@@ -44,8 +44,10 @@ class Comparing:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_verdict(copy, comparison, primary's status)` is called once for each copy that waits."""
-        self.choice = "auto"
-        """The option `mirror_compare`."""
+        self.in_use = False
+        """Whether anything was ever compared: without, hooks do nothing more than look here."""
+        self._choice = "auto"
+        self._is_on = False
         self.pool: ComparingPool | None = None
         self._on_verdict = on_verdict
         self._clock = clock
@@ -54,10 +56,20 @@ class Comparing:
         """(until when it waits, request) by number, oldest first."""
         self._timer: asyncio.TimerHandle | None = None
 
+    def configure(self, choice: str) -> None:
+        """`choice` is the option `mirror_compare`."""
+        self._choice = choice
+        self.look_again()
+
+    def look_again(self) -> None:
+        """An option of mitmproxy's changed: what `auto` means may be something else now."""
+        self._is_on = has_audience() if self._choice == "auto" else self._choice == "on"
+
     def begin(self, exchange: Exchange, forward: Forward) -> None:
         """Called before a request's shadows are sent. Sets what it needs, where they are compared."""
-        if not forward.mirrors or not (has_audience() if self.choice == "auto" else self.choice == "on"):
+        if not self._is_on or not forward.mirrors:
             return
+        self.in_use = True
         rule = forward.rule
         exchange.compared = ComparedRequest(
             f"{rule.virtual_service} {rule.route}",
@@ -74,10 +86,10 @@ class Comparing:
         request.waiting[copy.number] = copy
         request.thirds += copy.is_third
 
-    def see_head(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+    def see_head(self, flow: http.HTTPFlow, request: ComparedRequest) -> None:
         """The head of the primary's answer has come, and nobody has changed it yet."""
-        if exchange.compared is not None and flow.response is not None:
-            exchange.compared.received = flow.response.data.headers.fields
+        if flow.response is not None:
+            request.received = flow.response.data.headers.fields
 
     def keep_stream(self, exchange: Exchange) -> Callable[[bytes], object] | None:
         """What is to be told of each piece of an answer that mitmproxy streams; None for nobody."""

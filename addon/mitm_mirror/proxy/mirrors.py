@@ -91,8 +91,10 @@ class Mirrors:
                 shadow.body_bytes = size
                 request = self._request(flow, shadow, size)
                 number = self.pool.submit(request, body, shadow, self._terms(shadow))
-                self._submitted(shadow, number)
-        self._send_noise_copy(flow, exchange, forward)
+                if shadow.compared is not None:
+                    self._submitted(shadow, shadow.compared, number)
+        if self.noise_copies.share and exchange.compared is not None:
+            self._send_noise_copy(flow, exchange.compared, forward)
 
     def feed(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, data: bytes) -> None:
         """A piece of a body that mitmproxy streams. The first one opens the pairs and the shadows."""
@@ -164,8 +166,9 @@ class Mirrors:
         for copy in forward.mirrors:
             pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
             shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time(), may_be_back)
-            shadow.compared = exchange.compared
-            shadow.is_third = copy.destination == forward.target.cluster
+            if exchange.compared is not None:
+                shadow.compared = exchange.compared
+                shadow.is_third = copy.destination == forward.target.cluster
             ended = (copy.outcome, "") if copy.outcome is not None else refusal or self._refusal_of_copy(copy)
             if ended is None:
                 yield shadow
@@ -221,19 +224,20 @@ class Mirrors:
         assert self.pool is not None
         upload = self.pool.open(request, shadow, self._terms(shadow))
         shadow.upload = ShadowUpload(upload, self.body_limit_bytes)
-        self._submitted(shadow, upload.number)
+        if shadow.compared is not None:
+            self._submitted(shadow, shadow.compared, upload.number)
         return shadow.upload
 
-    def _submitted(self, shadow: Shadow, number: int) -> None:
-        if shadow.compared is not None and shadow.pair.outcome is None:
+    def _submitted(self, shadow: Shadow, request: ComparedRequest, number: int) -> None:
+        if shadow.pair.outcome is None:
             shadow.number = number
-            self.comparing.submitted(shadow.compared, shadow)
+            self.comparing.submitted(request, shadow)
 
-    def _send_noise_copy(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
-        if exchange.compared is not None and self.pool is not None:
-            copy = self.noise_copies.make(flow, forward, exchange.compared, self.pool, self.timeout_s)
+    def _send_noise_copy(self, flow: http.HTTPFlow, request: ComparedRequest, forward: Forward) -> None:
+        if self.pool is not None:
+            copy = self.noise_copies.make(flow, forward, request, self.pool, self.timeout_s)
             if copy is not None and not copy.ended:
-                self.comparing.submitted(exchange.compared, copy)
+                self.comparing.submitted(request, copy)
 
     def _request(self, flow: http.HTTPFlow, shadow: Shadow, body_bytes: int | None) -> OutgoingRequest:
         assert shadow.copy.target is not None
