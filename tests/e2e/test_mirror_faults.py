@@ -17,7 +17,7 @@ import pytest
 from lab.access_log import AccessLog, Record
 from lab.backend import Backend, RefusingPort, Respond, response
 from lab.certificates import Authority
-from lab.client import send_raw
+from lab.client import proxy_get, send_raw
 from lab.client_view import VIEW_HEAD, VIEW_REQUESTS, ClientView, answer_by_digest, look
 from lab.load import Load
 from lab.memory import MEASURABLE, peak_memory, reset_peak_memory, resident_memory
@@ -41,7 +41,7 @@ Serve = Callable[[Path], contextlib.AbstractContextManager[int]]
 """From a folder, for its files, to the port of the mirror."""
 
 CONCURRENCY = 16
-TIMEOUT_S = 1
+TIMEOUT_S, PATIENCE_S = 1, 120
 OK = response(b"v2")
 NOT_OK = response(b"more", "500 Internal Server Error")
 UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nraw"
@@ -112,16 +112,17 @@ class Fault:
     """Each request waits for the shadow of the one before, so that they come on one connection."""
     may_also: frozenset[str] = field(default_factory=frozenset)
     """How shadows may end besides where many are sent at once."""
-    timeout_s: int = TIMEOUT_S
     load: int = 64
     """Requests at once."""
 
     def rules(self, port: int) -> str:
         """Its documents."""
+        # Where another end than a time-out is expected, a slow machine must not bring one about.
+        timeout_s = TIMEOUT_S if "timeout" in self.outcomes else PATIENCE_S
         mirror = f"{self.key}-mirror.example"
         return "".join(
             [
-                route(f"{self.key}.example", mirror, name=self.key, timeout_s=self.timeout_s),
+                route(f"{self.key}.example", mirror, name=self.key, timeout_s=timeout_s),
                 service(mirror, port),
                 policy(mirror, tls=self.tls),
             ]
@@ -141,7 +142,7 @@ FAULTS = [
     Fault("never-answers", backend(never), ("timeout",), "deadline"),
     Fault("drips-a-head", backend(drips(b"HTTP/1.1 200 OK\r\nX-A: b", DRIP_S)), ("timeout",), "deadline"),
     Fault("drips-a-body", backend(drips(b"x", DRIP_S, HALF_BODY)), ("timeout",), "deadline", in_body=True),
-    Fault("answers-100-mb", large, ("ok",), timeout_s=120, load=CONCURRENCY),
+    Fault("answers-100-mb", large, ("ok",), load=CONCURRENCY),
     Fault("garbage", backend(says(BANNER)), ("protocol_error",), NO_HTTP),
     Fault("speaks-first", lambda _: talking_port(BANNER), ("protocol_error",), f"{NO_HTTP}|{BROKEN}"),
     Fault("binary", backend(says_and_closes(bytes(range(256)) * 16)), ("protocol_error",), NO_HTTP),
@@ -195,6 +196,10 @@ FAULTS = [
 ]
 
 
+WARM_UP = Fault("warm-up", backend(says(OK)), ("ok",))
+"""No fault: its shadow is awaited first, so that no other one waits for the worker's start."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A mitmdump with every fault behind it."""
@@ -217,7 +222,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory, confdir: Path) -> Iterator[S
     with contextlib.ExitStack() as stack:
         primary = stack.enter_context(Backend("v1", answer_by_digest))
         rules = folder / "rules"
-        for fault in FAULTS:
+        mirrors = [*FAULTS, WARM_UP]
+        for fault in mirrors:
             own = rules / fault.key
             own.mkdir(parents=True)
             text = fault.rules(stack.enter_context(fault.serve(own)))
@@ -227,12 +233,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory, confdir: Path) -> Iterator[S
         )
         options = {
             "confdir": str(confdir),
-            "mirror_rules": [str(rules), *(str(rules / fault.key) for fault in FAULTS)],
+            "mirror_rules": [str(rules), *(str(rules / fault.key) for fault in mirrors)],
             "mirror_timeout": str(TIMEOUT_S),
             **log.options,
         }
         mitmdump = stack.enter_context(Mitmdump(folder, options))
         plain = look(mitmdump.port, f"{PLAIN}.example", primary, authority, lambda _: None)
+        proxy_get(mitmdump.port, f"http://{WARM_UP.key}.example/")
+        log.wait_for_pairs(WARM_UP.key, 1)
         yield Stage(mitmdump, log, primary, authority, plain)
 
         assert mitmdump.stop(signal.SIGINT) == 0
@@ -240,7 +248,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, confdir: Path) -> Iterator[S
         pending = shadows.pop("pending")
         ended = Counter(
             str(record["outcome"])
-            for fault in FAULTS
+            for fault in mirrors
             for record in log.records(fault.key)
             if record["copy"] == "shadow"
         )
@@ -259,10 +267,11 @@ def test_no_client_can_tell(stage: Stage, fault: Fault) -> None:
     shadows = stage.log.wait_for_pairs(fault.key, VIEW_REQUESTS)
 
     assert seen == stage.without_mirror
-    expected = list((fault.outcomes * VIEW_REQUESTS)[:VIEW_REQUESTS])
+    expected = [{outcome} for outcome in (fault.outcomes * VIEW_REQUESTS)[:VIEW_REQUESTS]]
     if fault.in_body:
-        expected[VIEW_HEAD] = "ok"
-    assert [record["outcome"] for record in shadows] == expected
+        expected[VIEW_HEAD].add("ok")
+    for record, outcomes in zip(shadows, expected, strict=True):
+        assert record["outcome"] in outcomes
     check_texts(fault, shadows)
 
 

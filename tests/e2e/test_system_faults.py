@@ -30,7 +30,11 @@ sandboxed = pytest.mark.skipif(bool(MISSING), reason=f"NOT TESTED: {MISSING}")
 
 CONCURRENCY, LOAD = 16, 64
 
+TIMEOUT_S, PATIENCE_S = 1, 120
+"""Where another end than a time-out is expected, a slow machine must not bring one about."""
+
 PLACES = {
+    "first": ("127.0.0.1", "ok", ""),  # no fault: the worker has started by its end
     "black-hole": (BLACK_HOLE, "timeout", "deadline"),
     "unreachable": (UNREACHABLE, "connect_error", "unreachable"),
     "fails": ("fails.test", "connect_error", "does not resolve"),
@@ -70,18 +74,21 @@ def test_mirrors_that_cannot_be_reached_or_found(tmp_path: Path, confdir: Path, 
     def test() -> None:
         own = tmp_path / "etc"
         own.mkdir()
-        # Longer than `mirror_timeout`: a name that hangs does so until then.
-        replace_file(Path("/etc/resolv.conf"), "nameserver 127.0.0.1\noptions timeout:9 attempts:1\n", own)
+        # The most that is to be had, some minutes: a name that hangs does so for as long as this lasts.
+        replace_file(Path("/etc/resolv.conf"), "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n", own)
         replace_file(Path("/etc/nsswitch.conf"), "hosts: files dns\n", own)
         Resolver()
         with Backend("v1", answer_by_digest) as primary, Backend("v2") as mirror:
             rules = [route("plain.example", "", name="plain"), service(PRIMARY, primary.port)]
-            for name, (address, _, _) in PLACES.items():
-                rules.append(route(f"{name}.example", f"{name}-mirror.example", name=name))
+            for name, (address, outcome, _) in PLACES.items():
+                timeout_s = TIMEOUT_S if outcome == "timeout" else PATIENCE_S
+                rules.append(
+                    route(f"{name}.example", f"{name}-mirror.example", name=name, timeout_s=timeout_s)
+                )
                 rules.append(service(f"{name}-mirror.example", mirror.port, address))
                 rules.append(policy(f"{name}-mirror.example"))
             (tmp_path / "rules" / "faults.yaml").write_text("".join(rules), encoding="utf-8")
-            proxy = Proxy(start(mirror_timeout="1", **log.options), primary, confdir)
+            proxy = Proxy(start(**log.options), primary, confdir)
             without_mirror, body = proxy.look("plain"), proxy.load("plain")
             for name, (_, outcome, error) in PLACES.items():
                 assert proxy.look(name) == without_mirror, name
@@ -113,7 +120,7 @@ def test_a_disk_without_room_for_the_access_log(tmp_path: Path, confdir: Path, s
                 service("mirror.example", mirror.port) + policy("mirror.example"),
             ]
             (tmp_path / "rules" / "faults.yaml").write_text("".join(rules), encoding="utf-8")
-            proxy = Proxy(start(**log.options), primary, confdir)
+            proxy = Proxy(start(mirror_timeout=str(PATIENCE_S), **log.options), primary, confdir)
             without_mirror, body = proxy.look("plain"), proxy.load("plain")
             ballast = disk / "ballast"
             with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
@@ -142,14 +149,13 @@ def test_a_wall_clock_that_is_set_forth_and_back(tmp_path: Path, confdir: Path, 
     started = dt.datetime.now(dt.UTC)
     with Backend("v1", answer_by_digest) as primary, Backend("v2") as v2, Backend("v3", never) as silent:
         text = [route("plain.example", "", name="plain") + service(PRIMARY, primary.port)]
-        for name, mirror in (("healthy", v2), ("silent", silent)):
-            text.append(route(f"{name}.example", f"{name}-mirror.example", name=name))
+        for name, mirror, timeout_s in (("healthy", v2, PATIENCE_S), ("silent", silent, 2 * TIMEOUT_S)):
+            text.append(route(f"{name}.example", f"{name}-mirror.example", name=name, timeout_s=timeout_s))
             text.append(service(f"{name}-mirror.example", mirror.port) + policy(f"{name}-mirror.example"))
         (rules / "faults.yaml").write_text("".join(text), encoding="utf-8")
         options = {
             "confdir": str(confdir),
             "mirror_rules": str(rules),
-            "mirror_timeout": "2",
             # Bounds that nothing here comes near, but a day would.
             "mirror_governor": "lag=60,primary=60",
             **log.options,
