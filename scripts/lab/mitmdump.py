@@ -23,7 +23,8 @@ class Mitmdump(Process):
 
     `mode` may be up to three, each with a port of its own; one that says where to listen (`transparent@9090`)
     listens there. `options` become `--set name=value`; a value that is a list is given once an element.
-    `addon` None means plain mitmdump. `wrapper` is what comes before the command, such as `ip netns exec`.
+    `addon` None means plain mitmdump; `program` may be mitmweb. `wrapper` is
+    what comes before the command, such as `ip netns exec`.
     Raises ProcessFailedError where it does not come up.
     """
 
@@ -34,6 +35,7 @@ class Mitmdump(Process):
         *,
         mode: str | Sequence[str] = "regular",
         addon: Path | str | None = ADDON,
+        program: str = "mitmdump",
         arguments: Sequence[str] = (),
         wrapper: Sequence[str] = (),
         python: Path | None = None,
@@ -43,20 +45,22 @@ class Mitmdump(Process):
         wait: bool = True,
     ) -> None:
         # Not resolved: an environment's python is a link to the one that it was made from.
-        program = (python or Path(sys.executable)).with_name("mitmdump")
         modes = [mode] if isinstance(mode, str) else mode
-        argv: list[str | Path] = [*wrapper, program]
+        argv: list[str | Path] = [*wrapper, (python or Path(sys.executable)).with_name(program)]
         for spelling, each in zip(_LOOPBACK_SPELLINGS, modes, strict=False):
             argv += ["--mode", each if "@" in each else f"{each}@{spelling}:0"]
         if addon is not None:
             argv += ["-s", str(addon)]
         # mitmdump's default prints every flow, which drowns the log and costs time under load.
-        own = {"confdir": str(folder / "mitmproxy"), "flow_detail": "0"}
+        own = {
+            "confdir": str(folder / "mitmproxy"),
+            **({"flow_detail": "0"} if program == "mitmdump" else {}),
+        }
         for name, value in {**own, **(options or {})}.items():
             for element in [value] if isinstance(value, str) else value:
                 argv += ["--set", f"{name}={element}"]
         super().__init__(
-            "mitmdump",
+            program,
             [*argv, *arguments],
             cwd=cwd or folder,
             env=child_environment(env),

@@ -36,6 +36,9 @@ def test_defaults_are_those_of_the_contract() -> None:
             max_inflight=1024,
             queue_bytes=64 * 1024 * 1024,
             body_limit_bytes=10 * 1024 * 1024,
+            flows="auto",
+            flows_kept=5000,
+            flows_bytes=256 * 1024 * 1024,
             drain_timeout_s=5.0,
             compare="auto",
             noise_share=0.0,
@@ -78,6 +81,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         pytest.param("mirror_gateways", ["a/b/c"], id="no gateway"),
         pytest.param("mirror_namespace", "", id="no namespace"),
         pytest.param("mirror_labels", "app", id="no label"),
+        pytest.param("mirror_flows", "yes", id="neither on nor off"),
+        pytest.param("mirror_flows_kept", -1, id="less than none"),
+        pytest.param("mirror_flows_bytes", "much", id="no size for flows"),
     ],
 )
 def test_a_wrong_value_is_refused_with_option_value_and_what_would_do(option: str, value: object) -> None:

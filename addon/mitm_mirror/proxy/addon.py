@@ -23,6 +23,7 @@ from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.commands import MirrorCommands
 from mitm_mirror.proxy.delays import Delays
+from mitm_mirror.proxy.diff_view import MirrorDiff
 from mitm_mirror.proxy.exchange import Exchange, Exchanges
 from mitm_mirror.proxy.flows import (
     apply_forward,
@@ -34,11 +35,14 @@ from mitm_mirror.proxy.listeners import is_own_address
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options, parse_settings
+from mitm_mirror.proxy.pair_commands import PairCommands
+from mitm_mirror.proxy.pairs import is_shadow
 from mitm_mirror.proxy.pressure import PressureGauge
 from mitm_mirror.proxy.primary import upstream_failure
 from mitm_mirror.proxy.replay import remember_routing, request_state, restore_received
 from mitm_mirror.proxy.rules import RuleKeeper, RulesRefusedError
 from mitm_mirror.proxy.sending import PrimarySender
+from mitm_mirror.proxy.shown_pairs import ShownPairs
 from mitm_mirror.proxy.tail import MirrorTail
 from mitm_mirror.proxy.upstream_address import UpstreamAddress
 from mitm_mirror.proxy.upstream_tls import PrimaryTls
@@ -73,11 +77,12 @@ class MirrorAddon:
         self.bugs = BugCounter()
         self.ledger = Ledger()
         self.rules = RuleKeeper()
-        self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address)
+        self.shown = ShownPairs()
+        self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address, self.shown)
         self.delays = Delays()
         self.attempts = Attempts()
         self.exchanges: Exchanges = weakref.WeakKeyDictionary()
-        self.addons = [MirrorCommands(self)]
+        self.addons = [MirrorCommands(self), PairCommands(self)]
         self._settings: MirrorSettings | None = None
         self._log: LogWriter | None = None
         self._format = FORMATS["common"]
@@ -85,6 +90,7 @@ class MirrorAddon:
         self._sender: PrimarySender | None = None
         self._primary_tls = PrimaryTls()
         self._gauge: PressureGauge | None = None
+        self._diff_view = MirrorDiff()
         self._running = False
 
     def load(self, loader: addonmanager.Loader) -> None:
@@ -121,6 +127,7 @@ class MirrorAddon:
         self.mirrors.unsample_traces = settings.unsample_traces
         self.mirrors.comparing.configure(settings.compare)
         self.mirrors.noise_copies.share = settings.noise_share
+        self.shown.configure(settings.flows, settings.flows_kept, settings.flows_bytes)
         self._govern(settings.governor)
         if self.mirrors.pool is None:
             # Not in `running`: mitmproxy listens before it calls that.
@@ -134,8 +141,8 @@ class MirrorAddon:
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         self.exchanges.pop(flow, None)  # of the same flow before it was replayed
         self.attempts.end(flow)
-        if flow.response or flow.error:
-            return None
+        if flow.response or flow.error or is_shadow(flow):
+            return None  # a shadow that is replayed goes where it went
         restore_received(flow)
         rules = self.rules.current
         head = read_head(flow)
@@ -286,6 +293,8 @@ class MirrorAddon:
         if pool is not None and self._settings is not None:
             pool.drain(self._settings.drain_timeout_s)
             self.mirrors.comparing.close()
+            self.shown.close()
+            self._diff_view.unregister()
             ctx.master.addons.remove(self._tail)
             snapshot = self.ledger.snapshot()
             logger.info("mirror: requests: %s", render_requests(snapshot))
@@ -305,6 +314,8 @@ class MirrorAddon:
 
     def _start(self, settings: MirrorSettings) -> None:
         ctx.master.addons.add(self._tail)
+        self.shown.open()
+        self._diff_view.register()
         pool_settings = _pool_settings(settings)
         self._sender = self._tail.sender = PrimarySender(pool_settings.client, self.attempts, is_own_address)
         pool = ShadowPool(

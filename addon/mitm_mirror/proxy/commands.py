@@ -8,6 +8,8 @@ from mitmproxy import command, exceptions, http, types
 
 from mitm_mirror.observe.ledger import render_table
 from mitm_mirror.proxy.flows import read_head
+from mitm_mirror.proxy.legs import find_twins
+from mitm_mirror.proxy.pairs import is_shadow
 from mitm_mirror.proxy.rules import RulesRefusedError, ServedRules
 from mitm_mirror.routing.explain import explain
 from mitm_mirror.routing.explain_text import render_explanation
@@ -48,6 +50,8 @@ class MirrorCommands:
         """Show what the rules that are served say about a flow's request, and why."""
         if not isinstance(flow, http.HTTPFlow):
             raise exceptions.CommandError("mirror.explain: expected an HTTP flow")
+        if is_shadow(flow):
+            flow = next(iter(find_twins(flow)), flow)  # no rule decided about the shadow itself
         served = self._addon.rules.current
         exchange = self._addon.exchanges.get(flow)
         # A flow that was routed carries the endpoint's address and the rewritten path by now.

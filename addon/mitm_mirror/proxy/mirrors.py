@@ -4,8 +4,9 @@ import logging
 import random
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -24,9 +25,11 @@ from mitm_mirror.proxy.loops import LoopGuard, head_key, shadow_key
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.noise_copies import NoiseCopies, NoiseCopy
 from mitm_mirror.proxy.shadows import Shadow, shadow_record
+from mitm_mirror.proxy.shown_pairs import SHOWN_BYTES, ShownPairs
 from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.authority import server_name
 from mitm_mirror.routing.decision import Forward, MirrorCopy
+from mitm_mirror.routing.port_targets import PortTargets
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.ending import Ending
@@ -50,6 +53,7 @@ class Mirrors:
         ledger: Ledger,
         log_copy: Callable[[Callable[[], AccessRecord]], None],
         is_own_address: Callable[[str, int], bool],
+        shown: ShownPairs,
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,6 +74,7 @@ class Mirrors:
         self.unsample_traces = False
         self._log_copy = log_copy
         self._is_own_address = is_own_address
+        self._shown = shown
         self._draw = draw
         self._clock = clock
 
@@ -81,20 +86,54 @@ class Mirrors:
         """
         if self.governor is not None:
             exchange.sent_at = self._clock()
-        body = _body_of(flow, exchange)
-        size = None if body is None else len(body)
         self.comparing.begin(exchange, forward)
-        for shadow in self._open_pairs(flow, exchange, forward, size):
+        is_shown = self._shown.begin(flow, forward)
+        self._send(flow, exchange, forward.mirrors, _body_of(flow, exchange), is_shown=is_shown)
+        if self.noise_copies.share and exchange.compared is not None:
+            self._send_noise_copy(flow, exchange.compared, forward)
+
+    def resend(
+        self,
+        flow: http.HTTPFlow,
+        exchange: Exchange,
+        forward: Forward,
+        clusters: Mapping[str, PortTargets],
+        only: str | None,
+    ) -> int:
+        """Sends the flow's shadows again because a person wants it; returns how many are on their way.
+
+        New pairs, for which neither methods, percentage, `mirror.pause` nor the governor count. Where none of
+        those let routing choose an endpoint at the time, it is chosen now from `clusters`, by name. `only`
+        names the one cluster that is meant.
+        """
+        copies = [copy for copy in forward.mirrors if only in (None, copy.destination)]
+        chosen = [_with_target(copy, exchange, clusters, self._draw) for copy in copies]
+        is_shown = self._shown.wanted
+        return self._send(flow, exchange, chosen, flow.request.raw_content, is_shown=is_shown, forced=True)
+
+    def _send(
+        self,
+        flow: http.HTTPFlow,
+        exchange: Exchange,
+        copies: Sequence[MirrorCopy],
+        body: bytes | None,
+        *,
+        is_shown: bool,
+        forced: bool = False,
+    ) -> int:
+        size = None if body is None else len(body)
+        sent = 0
+        for shadow in self._open_pairs(flow, exchange, copies, size, is_shown=is_shown, forced=forced):
             with self._ended_by_bugs(shadow):
                 assert body is not None  # else all were refused
                 assert self.pool is not None
                 shadow.body_bytes = size
-                request = self._request(flow, shadow, size)
+                request = self._request(flow, shadow, body, size)
                 number = self.pool.submit(request, body, shadow, self._terms(shadow))
                 if shadow.compared is not None:
                     self._submitted(shadow, shadow.compared, number)
-        if self.noise_copies.share and exchange.compared is not None:
-            self._send_noise_copy(flow, exchange.compared, forward)
+                sent += 1
+        return sent
 
     def feed(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, data: bytes) -> None:
         """A piece of a body that mitmproxy streams. The first one opens the pairs and the shadows."""
@@ -102,7 +141,8 @@ class Mirrors:
             exchange.uploads = []
             size = _promised_size(flow.request)
             self.comparing.begin(exchange, forward)
-            for shadow in self._open_pairs(flow, exchange, forward, size or 0):
+            is_shown = self._shown.begin(flow, forward)
+            for shadow in self._open_pairs(flow, exchange, forward.mirrors, size or 0, is_shown=is_shown):
                 with self._ended_by_bugs(shadow):
                     exchange.uploads.append(self._open_upload(flow, shadow, size))
         for upload in exchange.uploads:
@@ -152,21 +192,33 @@ class Mirrors:
         self.comparing.compared(copy.compared, copy, comparison)
 
     def _open_pairs(
-        self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, body_bytes: int | None
+        self,
+        flow: http.HTTPFlow,
+        exchange: Exchange,
+        copies: Sequence[MirrorCopy],
+        body_bytes: int | None,
+        *,
+        is_shown: bool,
+        forced: bool = False,
     ) -> Iterator[Shadow]:
         """Opens a pair for every mirror, and ends those that are not to be sent; the others are yielded.
 
         `body_bytes` is None where the body went past us.
         """
+        forward = exchange.decision
+        assert isinstance(forward, Forward)
         rule = forward.rule
-        due = any(copy.outcome is None for copy in forward.mirrors)
-        refusal = self._refusal(flow, exchange, body_bytes) if due else None
+        due = any(copy.outcome is None for copy in copies)
+        refusal = self._refusal(flow, exchange, body_bytes, forced=forced) if due else None
         # Before any of its own shadows is under way.
         may_be_back = due and refusal is None and self.loops.may_be_back(head_key(exchange.head))
-        for copy in forward.mirrors:
+        for copy in copies:
             pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
             shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time(), may_be_back)
-            if exchange.compared is not None:
+            shadow.is_shown = is_shown
+            # Not where it is sent again: the primary's answer was handed over before, and the UI compares
+            # when asked.
+            if exchange.compared is not None and not forced:
                 shadow.compared = exchange.compared
                 shadow.is_third = copy.destination == forward.target.cluster
             ended = (copy.outcome, "") if copy.outcome is not None else refusal or self._refusal_of_copy(copy)
@@ -176,12 +228,12 @@ class Mirrors:
                 self._end(shadow, *ended)
 
     def _refusal(
-        self, flow: http.HTTPFlow, exchange: Exchange, body_bytes: int | None
+        self, flow: http.HTTPFlow, exchange: Exchange, body_bytes: int | None, *, forced: bool
     ) -> tuple[Outcome, str] | None:
         """Why no shadow of this request is sent at all, and in which words; None where it may be."""
-        if self.paused:
+        if self.paused and not forced:
             return Outcome.PAUSED, ""
-        if self.governor is not None and not self.governor.admits(self._draw()):
+        if self.governor is not None and not forced and not self.governor.admits(self._draw()):
             return Outcome.PAUSED, f"held back by mirror_governor: {self.governor.reason}"
         if self.pool is None:
             return Outcome.CANCELLED, "the proxy is shutting down"
@@ -220,7 +272,7 @@ class Mirrors:
         return None
 
     def _open_upload(self, flow: http.HTTPFlow, shadow: Shadow, body_bytes: int | None) -> ShadowUpload:
-        request = self._request(flow, shadow, body_bytes)
+        request = self._request(flow, shadow, None, body_bytes)
         assert self.pool is not None
         upload = self.pool.open(request, shadow, self._terms(shadow))
         shadow.upload = ShadowUpload(upload, self.body_limit_bytes)
@@ -239,7 +291,9 @@ class Mirrors:
             if copy is not None and not copy.ended:
                 self.comparing.submitted(request, copy)
 
-    def _request(self, flow: http.HTTPFlow, shadow: Shadow, body_bytes: int | None) -> OutgoingRequest:
+    def _request(
+        self, flow: http.HTTPFlow, shadow: Shadow, body: bytes | None, body_bytes: int | None
+    ) -> OutgoingRequest:
         assert shadow.copy.target is not None
         shadow.request = copy_request(
             flow, shadow.copy, shadow.copy.target, body_bytes, unsample_traces=self.unsample_traces
@@ -250,6 +304,8 @@ class Mirrors:
                 shadow.request = msgspec.structs.replace(shadow.request, headers=marked)
             shadow.loop_key = shadow_key(shadow.request, shadow.copy.authority)
             self.loops.sent(shadow.loop_key)
+        if shadow.is_shown:
+            self._shown.sketch(flow, shadow, body)
         return shadow.request
 
     def _is_marked_by_host(self, authority: str) -> bool:
@@ -258,7 +314,10 @@ class Mirrors:
     def _terms(self, shadow: Shadow) -> Terms:
         copy, target = shadow.copy, shadow.copy.target
         assert target is not None
-        want = None if shadow.compared is None else Want(compare=self.comparing.terms(copy))
+        want = None
+        if shadow.compared is not None or shadow.is_shown:
+            compare = None if shadow.compared is None else self.comparing.terms(copy)
+            want = Want(compare=compare, body_bytes=SHOWN_BYTES if shadow.is_shown else None)
         return Terms(copy.timeout_s or self.timeout_s, copy.destination, target.limits, target.outlier, want)
 
     @contextmanager
@@ -312,6 +371,20 @@ class Mirrors:
     ) -> None:
         """Says how a pair ended, when all is known."""
         self._log_copy(lambda: shadow_record(shadow, outcome, error, ending, comparison, compared_status))
+        if shadow.is_shown:
+            self._shown.ended(shadow, outcome, error, ending, comparison)
+
+
+def _with_target(
+    copy: MirrorCopy, exchange: Exchange, clusters: Mapping[str, PortTargets], draw: Callable[[], float]
+) -> MirrorCopy:
+    """The same copy, to be sent in any case that there is an endpoint."""
+    if copy.target is not None:
+        return replace(copy, outcome=None)
+    found = clusters.get(copy.destination)
+    target = None if found is None else found.targets.choose(draw).seen_by(exchange.head)
+    sni = copy.sni if target is None else target.endpoint.server_name(copy.sni)
+    return replace(copy, outcome=None, target=target, sni=sni)
 
 
 def _body_of(flow: http.HTTPFlow, exchange: Exchange) -> bytes | None:

@@ -17,6 +17,7 @@ from mitm_mirror.rule_set import default_rules
 from mitm_mirror.shadow.governor import GovernorBounds
 
 OPTION_PREFIX = "mirror_"
+FLOW_CHOICES = ("on", "off", "auto")
 
 _SWITCH = ("auto", "on", "off")
 
@@ -35,6 +36,9 @@ class MirrorSettings:
     max_inflight: int
     queue_bytes: int
     body_limit_bytes: int
+    flows: str
+    flows_kept: int
+    flows_bytes: int
     drain_timeout_s: float
     compare: str
     """`on`, `off` or `auto`."""
@@ -117,6 +121,27 @@ def add_options(loader: addonmanager.Loader) -> None:
     loader.add_option(
         "mirror_body_limit", str, "10m", "A request body above this size is not copied, and counted."
     )
+    loader.add_option(
+        "mirror_flows",
+        str,
+        "auto",
+        "Show shadows as flows: on, off, or auto, which is on where a UI, or a flow or HAR file, is there "
+        "to hold them.",
+        choices=FLOW_CHOICES,
+    )
+    loader.add_option(
+        "mirror_flows_kept",
+        int,
+        5000,
+        "Shadows that the UI's list keeps; past it the oldest leave, except for those that a person marked, "
+        "commented, edited or replayed.",
+    )
+    loader.add_option(
+        "mirror_flows_bytes",
+        str,
+        "256m",
+        "Memory that those shadows may hold; past it the oldest leave.",
+    )
     loader.add_option("mirror_drain_timeout", str, "5", "Seconds that shutdown waits for shadows in flight.")
     loader.add_option(
         "mirror_compare",
@@ -170,6 +195,9 @@ def parse_settings(options: optmanager.OptManager) -> MirrorSettings:
         max_inflight=_at_least("mirror_max_inflight", options.mirror_max_inflight, 1),
         queue_bytes=_parse_bytes("mirror_queue_bytes", options.mirror_queue_bytes),
         body_limit_bytes=_parse_bytes("mirror_body_limit", options.mirror_body_limit),
+        flows=_parse_flows(options.mirror_flows),
+        flows_kept=_at_least("mirror_flows_kept", options.mirror_flows_kept, 0),
+        flows_bytes=_parse_bytes("mirror_flows_bytes", options.mirror_flows_bytes),
         drain_timeout_s=_parse_seconds("mirror_drain_timeout", options.mirror_drain_timeout, zero_ok=True),
         compare=_parse_switch("mirror_compare", options.mirror_compare),
         noise_share=_parse_share("mirror_noise_share", options.mirror_noise_share),
@@ -192,6 +220,12 @@ def _parse_vantage(gateways: Sequence[str], namespace: str, labels: str) -> Vant
         return parse_vantage(gateways, namespace, labels)
     except VantageError as error:
         raise ValueError(f"mirror_{error.part}: {error}") from error
+
+
+def _parse_flows(value: str) -> str:
+    if value not in FLOW_CHOICES:
+        raise ValueError(f"mirror_flows: {value!r}, expected {', '.join(FLOW_CHOICES)}")
+    return value
 
 
 def _parse_format(value: str) -> str:

@@ -13,6 +13,7 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.compared import ComparedRequest
 from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.loops import Key
+from mitm_mirror.proxy.shadow_flow import Sketch
 from mitm_mirror.proxy.uploads import ShadowUpload
 from mitm_mirror.routing.decision import MirrorCopy
 from mitm_mirror.shadow.ending import Ending
@@ -33,6 +34,8 @@ class Shadow:
     """UNIX seconds."""
     may_be_back: bool = False
     """Whether its request may itself be a shadow that came back, see `LoopGuard`."""
+    is_shown: bool = False
+    """Whether `mirror_flows` wants its pair to be shown."""
     request: OutgoingRequest | None = None
     body_bytes: int | None = None
     loop_key: Key | None = None
@@ -47,6 +50,8 @@ class Shadow:
     """Whether it goes to the version that the primary goes to."""
     ending: Ending["Shadow"] | None = None
     """How it ended, while its log line waits for the comparison."""
+    sketch: Sketch | None = None
+    """Where it is to become a flow."""
 
 
 def shadow_record(

@@ -79,7 +79,7 @@ def _compare_body(
     """Notes what differs; or says why the bodies could not be compared."""
     if not (primary.complete and shadow.complete):
         return NotCompared.BODY_INCOMPLETE
-    codings = _codings(primary.headers), _codings(shadow.headers)
+    codings = content_codings(primary.headers), content_codings(shadow.headers)
     if primary.body == shadow.body and codings[0] == codings[1]:
         return None
     decoded, errors = [], []
@@ -102,7 +102,8 @@ def _compare_body(
     return None
 
 
-def _codings(headers: HeaderFields) -> list[str]:
+def content_codings(headers: HeaderFields) -> list[str]:
+    """What Content-Encoding says, in lower case and in the order in which the codings were applied."""
     values = ",".join(decode(value) for name, value in headers if name.lower() == b"content-encoding")
     return [coding for coding in (part.strip().lower() for part in values.split(",")) if coding]
 
