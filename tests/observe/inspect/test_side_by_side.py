@@ -50,12 +50,10 @@ def test_differing_fields_come_first_then_both_answers_beside_each_other() -> No
  127.0.0.1:8001                        │ 127.0.0.1:8001
  200 OK                                │ 200 OK
  12.3 ms                               │ 12.3 ms
-
-1 place differs
+── 1 place differs ────────────────────────────────────────────────────────────
   json.version
  "v1"                                  ≠ "v2"
-
-The whole answers, ≠ where a line differs
+── The whole answers, ≠ where a line differs ──────────────────────────────────
  200 OK                                │ 200 OK
  Content-Type: application/json        │ Content-Type: application/json
                                        │
@@ -136,8 +134,8 @@ def test_a_body_that_was_cut_says_so() -> None:
             Comparison(
                 Verdict.EQUAL, "", (Difference("json.id", Kind.ONLY_PRIMARY, "1", None, noise="why"),)
             ),
-            "The answers are equal, apart from noise\n"
-            "Noise: differs between two copies of one version, too\n"
+            "── The answers are equal, apart from noise ────────────────────────────────────\n"
+            "── Noise: differs between two copies of one version, too ──────────────────────\n"
             "  json.id\n"
             " 1                                     ≠ (absent)\n"
             "    why",
@@ -147,9 +145,10 @@ def test_a_body_that_was_cut_says_so() -> None:
             Comparison(
                 Verdict.DIFFERS, "body_incomplete", (Difference("status", Kind.VALUE, "1", "2"),), True
             ),
-            "1 place differs\n  status\n 1                                     ≠ 2\n"
-            "There are more differences than were kept\n"
-            "The bodies were not compared: body_incomplete",
+            "── 1 place differs ────────────────────────────────────────────────────────────\n"
+            "  status\n 1                                     ≠ 2\n"
+            "── There are more differences than were kept ──────────────────────────────────\n"
+            "── The bodies were not compared: body_incomplete ──────────────────────────────\n",
             id="cut off",
         ),
     ],

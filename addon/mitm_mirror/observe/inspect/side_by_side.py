@@ -39,7 +39,6 @@ def side_by_side(primary: Leg, shadow: Leg, comparison: Comparison | None) -> li
         (_duration(primary), _duration(shadow)),
     ):
         lines += _row(one, other, "text")
-    lines += _blank()
     if comparison is not None:
         lines += _differences(comparison)
     lines += _heading("The whole answers, ≠ where a line differs")
@@ -73,7 +72,6 @@ def _differences(comparison: Comparison) -> Iterator[Line]:
         yield from _heading("Noise: differs between two copies of one version, too")
         for difference in noise:
             yield from _difference(difference, "offset")
-    yield from _blank()
 
 
 def _difference(difference: Difference, style: Style) -> Iterator[Line]:
@@ -112,12 +110,11 @@ def _matched(ours: list[str], theirs: list[str]) -> Iterator[tuple[bool, str, st
 
 
 def _heading(text: str) -> Iterator[Line]:
-    for part in _wrap(text, WIDTH):
+    # A rule and no blank line: mitmweb collapses those.
+    first, *more = _wrap(f"── {text} ", WIDTH - 1)
+    yield [("header", first.ljust(WIDTH - 1, "─"))]
+    for part in more:
         yield [("header", part)]
-
-
-def _blank() -> Iterator[Line]:
-    yield [("text", "")]
 
 
 def _row(one: str, other: str, style: Style, divider: str = "│") -> Iterator[Line]:
