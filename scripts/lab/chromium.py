@@ -78,6 +78,8 @@ class Page:
     ) -> None:
         if self._socket is not None:
             self._socket.close()
+            while await self._socket.read_message() is not None:
+                pass  # it closes with the browser's answer
 
     async def call(self, method: str, **parameters: object) -> dict[str, Any]:
         """One command and its result. Raises PageError where the browser refuses it or is gone."""

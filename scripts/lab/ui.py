@@ -49,9 +49,12 @@ class Scene:
 
 
 @contextlib.contextmanager
-def task_scene(folder: Path) -> Iterator[Scene]:
+def task_scene(folder: Path, *, keep_requests: bool = True) -> Iterator[Scene]:
     """The scene, with everything that it writes in `folder`."""
-    with Backend("v1", _httpbin("v1")) as v1, Backend("v2", _httpbin("v2")) as v2:
+    with (
+        Backend("v1", _httpbin("v1"), keep_requests=keep_requests) as v1,
+        Backend("v2", _httpbin("v2"), keep_requests=keep_requests) as v2,
+    ):
         rules = folder / "rules"
         rules.mkdir()
         (rules / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text(encoding="utf-8"), encoding="utf-8")
@@ -91,21 +94,26 @@ def show_console(scene: Scene, pictures: Path) -> Shown:
 
 def show_web(scene: Scene, pictures: Path) -> Shown:
     """Plays the task in mitmweb, in a real browser; writes mitmweb-list.png and mitmweb-diff.png."""
-    web_port, password = _free_port(), secrets.token_hex(8)
-    options = {"mirror_rules": str(scene.rules), "web_port": str(web_port), "web_open_browser": "false"}
-    if _has_password():
-        options["web_password"] = password
+    options, url = web_options(scene)
     with (
         Mitmdump(scene.folder, options, program="mitmweb") as mitmweb,
         Chromium(scene.folder) as browser,
     ):
         proxy_get(mitmweb.port, f"http://{HOST}/get?show=both")
         scene.v2.wait_for_count(1)
-        url = f"http://127.0.0.1:{web_port}/?token={password}"
         shown, *drawn = asyncio.run(_browse(browser.page_url(), url))
     for name, picture in zip(("mitmweb-list.png", "mitmweb-diff.png"), drawn, strict=True):
         (pictures / name).write_bytes(picture)
     return shown
+
+
+def web_options(scene: Scene) -> tuple[dict[str, str], str]:
+    """What mitmweb is started with, and the address of its UI."""
+    port, password = _free_port(), secrets.token_hex(8)
+    options = {"mirror_rules": str(scene.rules), "web_port": str(port), "web_open_browser": "false"}
+    if _has_password():
+        options["web_password"] = password
+    return options, f"http://127.0.0.1:{port}/?token={password}"
 
 
 async def _browse(page_url: str, url: str) -> tuple[Shown, bytes, bytes]:
