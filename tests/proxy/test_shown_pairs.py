@@ -440,6 +440,18 @@ def text_of(rows: object) -> str:
 
 
 @in_loop
+async def test_a_bug_while_a_pair_is_shown_costs_no_account(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as scene:
+        primary = await scene.primary()
+        primary.metadata = None  # type: ignore[assignment]  # so that our code raises
+        scene.pool.submitted[0][2].flow = lambda: primary  # type: ignore[assignment]
+        scene.addon.shown.ended(scene.pool.submitted[0][2], Outcome.OK, "", None)
+        assert scene.addon.bugs.counts == {"AttributeError in ended": 1}
+
+
+@in_loop
 async def test_twin_jumps_to_the_other_leg_and_back(tmp_path: Path) -> None:
     async with running(tmp_path) as scene:
         await scene.pair()
@@ -589,6 +601,19 @@ async def test_the_content_view_shows_the_pair_on_either_leg(tmp_path: Path) -> 
     assert shown[0] == shown[1]
     assert "json.v\n 1                                     ≠ 2" in shown[0]
     assert alone.strip() == "This flow was not mirrored, or mirror_flows was off."
+
+
+@in_loop
+async def test_equal_answers_of_two_pairs_are_not_one_to_the_consoles_cache(tmp_path: Path) -> None:
+    """It remembers what a view said by these three."""
+    async with running(tmp_path) as scene:
+        keys = {
+            (message.raw_content, message.headers.fields, getattr(message, "path", None))
+            for _ in range(2)
+            for flow in await scene.pair()
+            if (message := flow.response) is not None
+        }
+    assert len(keys) == 4
 
 
 @in_loop

@@ -77,7 +77,7 @@ class MirrorAddon:
         self.bugs = BugCounter()
         self.ledger = Ledger()
         self.rules = RuleKeeper()
-        self.shown = ShownPairs()
+        self.shown = ShownPairs(self.bugs)
         self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address, self.shown)
         self.delays = Delays()
         self.attempts = Attempts()

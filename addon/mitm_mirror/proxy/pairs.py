@@ -100,3 +100,7 @@ def _say(flow: http.HTTPFlow, marker: str, comment: str) -> None:
     if flow.comment == said:
         flow.comment = comment
     flow.metadata[SAID] = [marker, comment]
+    if flow.response is not None:
+        # The console remembers what a content view said by a message's body, header lines and `path`: of two
+        # pairs with equal answers the second would show the first one's "Mirror diff".
+        flow.response.path = f"{flow.id} {comment}"  # type: ignore[attr-defined]

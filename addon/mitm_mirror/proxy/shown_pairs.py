@@ -14,6 +14,7 @@ from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.observe.inspect import describe_end, pair_result
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.audience import has_audience
+from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.kept_shadows import KeptShadows
 from mitm_mirror.proxy.pairs import begin_pair, tell_primary, tell_shadow, tie_shadow
 from mitm_mirror.proxy.shadow_flow import Sketch, make_shadow_flow
@@ -31,7 +32,8 @@ SHOWN_BYTES = COMPARED_BYTES
 class ShownPairs:
     """Makes the flows of one addon's shadows. For mitmproxy's event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, bugs: BugCounter) -> None:
+        self.bugs = bugs
         self.kept = KeptShadows()
         self._choice = "auto"
         self._due: deque[tuple[hooks.Hook, Callable[[], Awaitable[None]]]] = deque()
@@ -61,6 +63,7 @@ class ShownPairs:
         shadow.sketch = Sketch(primary.client_conn, body)
         tie_shadow(primary, shadow.copy.destination, shadow.sketch.id)
 
+    @guarded
     def ended(
         self,
         shadow: Shadow,
