@@ -22,6 +22,9 @@ MAY_LOOK = {
     "proxy/primary.py": "a primary's start and durations in the access log; whether it was connected",
     "proxy/playback/recording.py": "when a request was recorded: data, and no clock of ours",
     "observe/report/command.py": "when a report was made",
+    "proxy/shadow_flow.py": "a shadow's times, for its flow",
+    "proxy/shown_pairs.py": "when a shadow failed, for its flow",
+    "proxy/legs.py": "durations of both legs, for whoever looks at a pair",
 }
 
 
