@@ -12,6 +12,9 @@
 `mirror_rules` rule files for hosts that each have a mirror of their own
 `client`     a client that sends exact bytes
 `client_view` all that one client could tell two proxies apart by
+`origin`     a server in a process of its own that costs next to nothing, for measurements
+`hammer`     a client that costs next to nothing, for measurements
+`usage`      memory, descriptors and CPU of a running process
 `load`       a client that sends many requests at once
 `rules`      rule files for two versions of one service
 `quiet`      importing mitmproxy where warnings are errors
