@@ -132,7 +132,7 @@ class Fault:
 CLOSES = frozenset({"ok", "protocol_error"})
 """Of a mirror that closes connections: who comes first, its close or the next shadow, is chance."""
 BROKEN = "the connection broke|ended early|without an answer"
-NO_HTTP = "not HTTP/1.1"
+NO_HTTP = "not HTTP"
 CA = "mode: SIMPLE, caCertificates: ca.pem"
 
 FAULTS = [
