@@ -71,7 +71,7 @@ class WorkerFault:
 
 
 FAULTS = {
-    "killed": WorkerFault(killed, frozenset({"ok"}), frozenset({"lost"}), timeout_s=60),
+    "killed": WorkerFault(killed, frozenset({"ok"}), frozenset({"lost", "queue_full"}), timeout_s=60),
     "stopped": WorkerFault(stopped, frozenset({"ok", "timeout"}), frozenset({"lost", "queue_full"})),
     "without descriptors": WorkerFault(without_descriptors, frozenset({"ok", "connect_error"}), timeout_s=60),
 }
