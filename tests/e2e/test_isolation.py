@@ -55,11 +55,12 @@ def test_a_silent_mirror_costs_a_healthy_one_nothing(
         endpoints = endpoints_text(v1.port, v2.port).rstrip() + "\n" + V3.format(port=silent.port)
         write_atomically(rules / "httpbin-endpoints.yaml", endpoints)
         write_atomically(rules / "httpbin.yaml", TWO_MIRRORS)
-        # The silent one gives nothing back while this runs, so it holds all that it can: slots and memory.
+        # The silent one gives nothing back while this runs, so it holds all the slots that it can. There is
+        # memory for every shadow: whether a worker keeps up with the proxy is not what is asked here.
         mitmdump = start(
             mirror_timeout="300",
             mirror_max_inflight=str(slots),
-            mirror_queue_bytes="1m",
+            mirror_queue_bytes="32m",
             mirror_drain_timeout="3",
         )
         result = Load(mitmdump.port, GET, concurrency=32, total=count).join()
@@ -73,9 +74,8 @@ def test_a_silent_mirror_costs_a_healthy_one_nothing(
     totals = mitmdump.totals()
     assert totals.pop("shadows") == 2 * count == sum(totals.values())
     assert totals["ok"] == count
-    assert totals["queue_full"] > 0
-    assert totals["cancelled"] >= silent.count
-    assert set(totals) == {"ok", "queue_full", "cancelled", "pending"}
+    assert totals["cancelled"] == count
+    assert set(totals) == {"ok", "cancelled", "pending"}
 
 
 def test_a_refusing_mirror_is_left_alone_and_comes_back(
