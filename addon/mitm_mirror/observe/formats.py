@@ -49,6 +49,9 @@ _ENVOY_WORDS: Mapping[str, tuple[str, str]] = {
     PrimaryOutcome.CLIENT_GONE: ("DC", "downstream_remote_disconnect"),
 }
 
+_repeated = lru_cache(maxsize=256)(token)
+"""For words of the rules' and the protocol's own, never of a client's choosing: those could be any size."""
+
 _encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -60,11 +63,11 @@ def format_common(record: AccessRecord) -> str:
     """
     return (
         f"{token(record.client)} - - {_ncsa_time(int(record.start_time))}"
-        f' "{token(record.method)} {token(decode(record.target))} {token(record.http_version)}"'
+        f' "{token(record.method)} {token(decode(record.target))} {_repeated(record.http_version)}"'
         f" {record.status or '-'} {_number(record.response_bytes)}"
         f' "{quoted(record.headers.referer)}" "{quoted(record.headers.user_agent)}"'
         f" copy={record.copy} id={token(record.id)} host={token(record.authority)}"
-        f" destination={token(record.destination)} endpoint={token(record.endpoint)}"
+        f" destination={_repeated(record.destination)} endpoint={_repeated(record.endpoint)}"
         f" outcome={record.outcome.value}"
         f" request_bytes={_number(record.request_bytes)} response_bytes={_number(record.response_bytes)}"
         f" duration_ms={'-' if record.duration_ms is None else f'{record.duration_ms:.1f}'}"

@@ -9,6 +9,7 @@ import random
 import ssl
 import weakref
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 
 from mitmproxy import addonmanager, connection, ctx, exceptions, http, tls
 from mitmproxy.proxy import server_hooks
@@ -63,6 +64,9 @@ RULE_OPTIONS = frozenset(
     {"mirror_rules", "mirror_host_suffix", "mirror_gateways", "mirror_namespace", "mirror_labels"}
 )
 """What rules are compiled from: they are loaded again when one of these changes."""
+
+LOG_GATHER_S = 0.05
+"""How late a line of the access log may be written: one write for many."""
 
 UNANSWERABLE_HOST = "answered-by-rules.mitm-mirror.invalid"
 """Never connected to. RFC 6761, 6.4: names in .invalid do not exist."""
@@ -393,7 +397,8 @@ class MirrorAddon:
             return None
         if settings.access_log == "-" and "console_layout" in ctx.options:
             raise ValueError("mirror_access_log: '-' would be written over the console UI, expected a file")
-        return LogWriter(settings.access_log, schedule=asyncio.get_running_loop().call_soon)
+        later = partial(asyncio.get_running_loop().call_later, LOG_GATHER_S)
+        return LogWriter(settings.access_log, schedule=later)
 
     def _use_rules(self) -> None:
         self.attempts.states.adopt(self.rules.current.rule_set.table.clusters)

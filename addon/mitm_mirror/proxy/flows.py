@@ -124,11 +124,18 @@ def frame_http2_stream(request: http.Request) -> None:
 
 def has_body_of_unknown_size(request: http.Request) -> bool:
     """Whether a body follows of which nobody knows the length yet. In HTTP/2 the method has to tell."""
-    if "content-length" in request.headers:
+    # Over the raw lines, here and below: each question to mitmproxy's headers costs as much as all of this.
+    names = {name.lower() for name, _ in request.data.headers.fields}
+    if b"content-length" in names:
         return False
     if request.is_http2 or request.is_http3:
         return request.method not in _METHODS_WITHOUT_BODY
-    return "transfer-encoding" in request.headers
+    return b"transfer-encoding" in names
+
+
+def asks_to_upgrade(request: http.Request) -> bool:
+    """Whether it would make a websocket, or another protocol, of its connection."""
+    return any(len(name) == 7 and name.lower() == b"upgrade" for name, _ in request.data.headers.fields)
 
 
 def is_grpc(request: http.Request) -> bool:

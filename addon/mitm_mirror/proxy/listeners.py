@@ -14,11 +14,12 @@ def is_own_address(address: str, port: int) -> bool:
     proxyserver = ctx.master.addons.get("proxyserver")
     if proxyserver is None:
         return False
-    return any(
-        port == own_port
-        and (address == own_host or (is_local(address) and (own_host in _WILDCARDS or is_local(own_host))))
-        for own_host, own_port, *_ in proxyserver.listen_addrs()
-    )
+    for own_host, own_port, *_ in proxyserver.listen_addrs():
+        if port == own_port and (
+            address == own_host or (is_local(address) and (own_host in _WILDCARDS or is_local(own_host)))
+        ):
+            return True
+    return False
 
 
 @functools.lru_cache(maxsize=1024)

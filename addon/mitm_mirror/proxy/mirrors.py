@@ -20,7 +20,7 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.compared import ComparedCopy, ComparedRequest
 from mitm_mirror.proxy.comparing import Comparing
 from mitm_mirror.proxy.exchange import Exchange
-from mitm_mirror.proxy.flows import copy_request
+from mitm_mirror.proxy.flows import asks_to_upgrade, copy_request
 from mitm_mirror.proxy.loops import LoopGuard, head_key, shadow_key
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.noise_copies import NoiseCopies, NoiseCopy
@@ -248,7 +248,7 @@ class Mirrors:
             return Outcome.BODY_TOO_LARGE, f"{body_bytes} bytes, mirror_body_limit is {self.body_limit_bytes}"
         if flow.request.trailers:
             return Outcome.PROTOCOL_ERROR, _TRAILERS
-        if "upgrade" in flow.request.headers:
+        if asks_to_upgrade(flow.request):
             return Outcome.PROTOCOL_ERROR, "a request to upgrade the connection is not mirrored"
         return None
 

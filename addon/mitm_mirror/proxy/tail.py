@@ -51,7 +51,7 @@ class MirrorTail:
         exchange = self._exchanges.get(flow)
         forward = exchange.decision if exchange and isinstance(exchange.decision, Forward) else None
         due = forward is not None and any(copy.outcome is None for copy in forward.mirrors)
-        if due and ctx.options.stream_large_bodies and has_body_of_unknown_size(flow.request):
+        if due and has_body_of_unknown_size(flow.request) and ctx.options.stream_large_bodies:
             # mitmproxy would begin to stream it half-way, and tell nobody: the copy needs its beginning.
             flow.request.stream = True
         if forward is not None:

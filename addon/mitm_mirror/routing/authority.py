@@ -1,9 +1,16 @@
-"""Host and port of a Host header or `:authority`. Pure text; nothing is resolved."""
+"""Host and port of a Host header or `:authority`. Pure text; nothing is resolved.
+
+A request asks for the parts of the same few names some ten times. The caches are small: a client may send a
+name of any length.
+"""
+
+from functools import lru_cache
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 """By scheme: the port of an authority that names none."""
 
 
+@lru_cache(maxsize=256)
 def split_authority(authority: str) -> tuple[str, str]:
     """(host, port) of an authority, both as written: brackets stay, the port keeps its colon.
 
@@ -30,6 +37,7 @@ def bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
+@lru_cache(maxsize=256)
 def server_name(authority: str) -> str:
     """The host alone, as TLS names it: no port, no brackets, and no trailing dot (RFC 6066, section 3)."""
     return split_authority(authority)[0].removeprefix("[").removesuffix("]").removesuffix(".")

@@ -20,7 +20,7 @@ from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.shadow.answer import PrimaryAnswer, Want
 from mitm_mirror.shadow.backend import BackendOwner, WaitingFile
-from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
+from mitm_mirror.shadow.frames import GATHER_S, Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, SocketPair, ToWorker
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,10 @@ _PIPE_BYTES = 1024 * 1024
 """What Linux lets everyone ask for (/proc/sys/fs/pipe-max-size); the default of 64 KiB is one body."""
 
 _READ_BYTES = 64 * 1024
+
+_GATHER_BYTES = 256 * 1024
+"""So much is written with the next turn of the loop: a quarter of the pipe."""
+
 _REAP_S = 1.0
 """How long the event loop may stand still for a killed process to end, which takes it milliseconds."""
 
@@ -61,6 +65,7 @@ class WorkerProcess:
         self._compared_decoder = msgspec.msgpack.Decoder(list[tuple[int, Comparison]])
         self._connected_decoder = msgspec.msgpack.Decoder(list[SocketPair])
         self._flush_planned = False
+        self._gathering: asyncio.TimerHandle | None = None
         self._ready = False
         self._closed = False
         self._stderr_rest = b""
@@ -156,11 +161,20 @@ class WorkerProcess:
     def _plan_flush(self) -> None:
         if not self._flush_planned:
             self._flush_planned = True
+            self._gathering = self._loop.call_later(GATHER_S, self._flush)
+        elif self._gathering is not None and self._out.size >= _GATHER_BYTES:
+            self._stop_gathering()
             self._loop.call_soon(self._flush)
+
+    def _stop_gathering(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
 
     def _flush(self) -> None:
         if self._closed:
             return
+        self._stop_gathering()
         try:
             done = self._out.write_to(self._stdin.fileno())
         except OSError:
@@ -256,6 +270,7 @@ class WorkerProcess:
         if self._closed:
             return
         self._closed = True
+        self._stop_gathering()
         self._loop.remove_writer(self._stdin.fileno())
         self._loop.remove_reader(self._stdout.fileno())
         self._loop.remove_reader(self._stderr.fileno())

@@ -52,6 +52,11 @@ class ShadowTasks:
         if want.compare is not None:
             self._comparer.expect(number, want.compare)
 
+    @property
+    def count(self) -> int:
+        """Shadows that have not ended; one whose result is being told still counts."""
+        return len(self._tasks)
+
     def send(self, number: int, request: OutgoingRequest, body: bytes, timeout_s: float) -> None:
         """Send a request with its whole body."""
         self._start(number, request, body, timeout_s)

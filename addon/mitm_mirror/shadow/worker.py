@@ -1,7 +1,7 @@
 """The shadow worker: a child process that sends what it reads on standard input.
 
 It reads frames (see `message`), sends their requests all at once (the proxy limits how many it hands over),
-and writes what became of them, one frame a loop turn. It ends when its standard input closes,
+and writes what became of them, gathered for some milliseconds. It ends when its standard input closes,
 which the death of the proxy brings about as well. It imports neither mitmproxy nor pydantic.
 """
 
@@ -24,7 +24,7 @@ from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.answer import AnswerRoom, PrimaryAnswer, Want
-from mitm_mirror.shadow.frames import Frame, FrameBuffer, FrameDecoder
+from mitm_mirror.shadow.frames import GATHER_S, Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.lookups import LookupSharingLoop
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, SocketPair, ToWorker
 from mitm_mirror.shadow.sender import Sender
@@ -61,12 +61,13 @@ class Worker:
         self._compared: list[tuple[int, Comparison]] = []
         self._out = FrameBuffer()
         self._flush_planned = False
+        self._gathering: asyncio.TimerHandle | None = None
         self._broken_frames = 0
 
     def start(self) -> None:
         """Begin to read, and tell the proxy so with an empty list of results."""
         self._out.add([])
-        self._plan_flush()
+        self._flush()
         self._loop.add_reader(self._in_fd, self._read)
 
     def _read(self) -> None:
@@ -115,6 +116,11 @@ class Worker:
     def task_result(self, result: ShadowResult) -> None:
         self._results.append(result)
         self._plan_flush()
+        if self._gathering is not None and self._shadows.count <= 1:
+            # It was the last one: nothing more to gather, and the next one may wait for its slot.
+            self._gathering.cancel()
+            self._gathering = None
+            self._loop.call_soon(self._flush)
 
     def task_taken(self, number: int, size: int) -> None:
         self._taken[number] = self._taken.get(number, 0) + size
@@ -132,9 +138,10 @@ class Worker:
     def _plan_flush(self) -> None:
         if not self._flush_planned:
             self._flush_planned = True
-            self._loop.call_soon(self._flush)
+            self._gathering = self._loop.call_later(GATHER_S, self._flush)
 
     def _flush(self) -> None:
+        self._gathering = None
         if self._taken:
             self._out.add(list(self._taken.items()), kind=FromWorker.TAKEN)
             self._taken = {}
