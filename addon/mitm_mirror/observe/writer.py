@@ -33,7 +33,7 @@ def _call_at_once(callback: Callable[[], None]) -> None:
 class LogWriter:
     """Appends lines to `path`; `-` is standard output.
 
-    Lines are collected, and `schedule` is asked once to write them soon (`loop.call_soon`, `call_later`);
+    Lines are collected, and `schedule` is asked once for a turn to write them (`loop.call_soon`);
     without it every line is written at once. A file that was renamed or deleted is created again,
     checked at most once in `ROTATION_CHECK_S` of `clock` (seconds, monotonic); one that was truncated
     is appended to. For one thread.
@@ -104,7 +104,7 @@ class LogWriter:
         """Writes what can be written without waiting; the rest stays for the next turn."""
         self._scheduled = False
         if self._closed:
-            return  # it was asked for before that
+            return  # its turn came after that
         if self._path:
             self._follow_rotation(self._path)
         try:

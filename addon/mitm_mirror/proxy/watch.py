@@ -63,10 +63,12 @@ async def watch_rules(
         )
         async for _ in hints:
             current = await asyncio.to_thread(fingerprint, paths)
-            if current != known:
+            changed = current != known
+            if changed:
                 known = current
                 await on_change()
-            if watched_folders(paths) != folders or not all(map(os.path.isdir, folders)):
+            # Resolved after a change only: a folder's swap shows in its files' real paths and inodes.
+            if (changed and watched_folders(paths) != folders) or not all(map(os.path.isdir, folders)):
                 break  # the symlink or folder that we watch is another one now: arm anew
         await hints.aclose()
 
