@@ -88,7 +88,6 @@ class MirrorAddon:
         self.delays = Delays()
         self.attempts = Attempts()
         self.exchanges: Exchanges = weakref.WeakKeyDictionary()
-        self.addons = [MirrorCommands(self), PairCommands(self)]
         self._settings: MirrorSettings | None = None
         self._log: AccessLog | None = None
         self._tail = MirrorTail(self.bugs, self.exchanges, self.mirrors, self.log_copy)
@@ -100,6 +99,9 @@ class MirrorAddon:
 
     def load(self, loader: addonmanager.Loader) -> None:
         add_options(loader)
+        # Not as addons of their own: each of those is asked at all eight hooks of a request, for nothing.
+        for commands in (MirrorCommands(self), PairCommands(self)):
+            loader.master.commands.collect_commands(commands)
 
     def configure(self, updated: Collection[str]) -> None:
         if not any(option.startswith(OPTION_PREFIX) for option in updated):

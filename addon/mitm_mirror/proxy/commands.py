@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 class MirrorCommands:
     """`mirror.*`, on one addon instance."""
 
-    name = "mirror_commands"
-
     def __init__(self, addon: "MirrorAddon") -> None:
         self._addon = addon
 

@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 class PairCommands:
     """On one addon instance."""
 
-    name = "mirror_pair_commands"
-
     def __init__(self, addon: "MirrorAddon") -> None:
         self._addon = addon
 
