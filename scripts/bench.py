@@ -6,19 +6,22 @@ sides of each are measured in turns, in one run. Run it through `scripts/bench`.
 
 import argparse
 import gc
+import os
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from lab.backend import Backend
-from lab.load import Load
-from lab.mitmdump import Mitmdump
-from lab.rules import HOST, MIRROR_TO_V2, endpoints_text
+from bench_mirroring import Scenario, bench_mirroring
+from bench_picture import picture
+from bench_upload import MEMORY_LIMIT_BYTES, bench_upload
+from lab.contenders import OURS
+from lab.rules import MIRROR_TO_V2, endpoints_text
 from mitm_mirror.routing.decision import Forward
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.table import RouteTable
@@ -119,6 +122,9 @@ HOSTILE_REGEXES = (
 )  # fmt: skip
 HOSTILE_PATH = b"/" + b"a" * 8_191
 HOSTILE_LIMIT_MS = 10.0
+
+
+PARTS = ("rules", "matches", "upload", "mirroring")
 
 
 class Limits:
@@ -267,61 +273,36 @@ def hostile_ms(folder: Path, regex: str) -> list[float]:
     ]
 
 
-def bench_throughput(folder: Path, limits: Limits, *, turns: int, requests: int) -> float:
-    """Requests a second through plain mitmdump, and through the addon with everything mirrored.
-
-    Returns the microseconds of CPU that a request costs plain mitmdump, which other programs on the
-    machine disturb less than they do its throughput.
-    """
-    print(
-        f"\nThroughput: {turns} turns of {requests} requests at concurrency 32, plain and with 100 % mirrored"
-    )
-    rules = folder / "task"
-    rules.mkdir()
-    with Backend("v1", keep_requests=False) as v1, Backend("v2", keep_requests=False) as v2:
-        (rules / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text("utf-8"), "utf-8")
-        (rules / "httpbin-endpoints.yaml").write_text(endpoints_text(v1.port, v2.port), "utf-8")
-        with (
-            Mitmdump(folder, addon=None, mode=f"reverse:http://127.0.0.1:{v1.port}") as plain,
-            Mitmdump(
-                folder, {"mirror_rules": str(rules)}, mode=f"reverse:http://127.0.0.1:{v1.port}"
-            ) as addon,
-        ):
-            results: list[tuple[float, float, float, float]] = []
-            plain_us: list[float] = []
-            for turn in range(turns + 1):
-                before_s = plain.cpu_s
-                plain_rate, plain_ms = measure(plain, requests)
-                plain_us.append((plain.cpu_s - before_s) / requests * 1e6)
-                addon_rate, addon_ms = measure(addon, requests)
-                # The mirror's rest must not run into the next turn.
-                v2.wait_for_count(requests * (turn + 1))
-                if turn:  # the first one warms up
-                    results.append((plain_rate, addon_rate, plain_ms, addon_ms))
-            addon.stop()
-            totals = addon.totals()
-    rows = list(zip(*results, strict=True))
-    limits.row("plain, median", f"{median(rows[0]):.0f} /s")
-    limits.row("addon with 100 % mirroring, median", f"{median(rows[1]):.0f} /s")
-    ratios = sorted(addon_rate / plain_rate for plain_rate, addon_rate, _, _ in results)
-    limits.row("throughput ratio, median (lowest, highest turn)", f"{median(ratios):.2f}")
-    limits.row("", f"{ratios[0]:.2f} - {ratios[-1]:.2f}")
-    limits.row("plain, median of the turns' median durations", f"{median(rows[2]):.1f} ms")
-    limits.row("addon, likewise", f"{median(rows[3]):.1f} ms")
-    expected = requests * (turns + 1)
-    complete = totals == {"shadows": expected, "ok": expected, "pending": 0}
-    limits.row("shadows that v2 answered", str(totals.get("ok", 0)), f"all {expected}", holds=complete)
-    limits.row("CPU of a request, plain, median", f"{median(plain_us[1:]):.0f} us")
-    return median(plain_us[1:])
+def bench_cost(limits: Limits, arguments: argparse.Namespace) -> float:
+    """Measures mirroring, and draws it. Returns the CPU of a request without a mirror, in microseconds."""
+    rows = bench_mirroring(full=arguments.full, turns=arguments.turns)
+    print()
+    for row in rows:
+        if row.contender != OURS or row.scenario != Scenario(row.scenario.mirror):
+            continue
+        ratio = row.throughput.middle
+        what = f"{row.scenario.mirror} mirror, with the access log"
+        limits.row(f"{what}: throughput", f"{ratio:.2f}", "0.95", holds=ratio >= 0.95)
+        limits.row(f"{what}: CPU a request", f"{row.cpu.middle:.2f}", "1.10", holds=row.cpu.middle <= 1.10)
+        limits.row(f"{what}: p99", f"{row.p99.middle:.2f}", "1.10", holds=row.p99.middle <= 1.10)
+        if row.scenario.mirror == "healthy":
+            complete = row.delivered == row.sent
+            limits.row(f"{what}: delivered", row.delivered_text, "all", holds=complete)
+    if arguments.picture:
+        caption = (
+            f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, 16 connections, requests without a body"
+        )
+        arguments.picture.write_text(picture(rows, caption), "utf-8")
+    ours = next(row for row in rows if row.contender == OURS)
+    return ours.plain_cpu_us
 
 
-def measure(proxy: Mitmdump, requests: int) -> tuple[float, float]:
-    """Requests a second, and the median duration in milliseconds, of one load."""
-    request = f"GET /get HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
-    result = Load(proxy.port, request, concurrency=32, total=requests).join()
-    if result.errors or result.statuses != {200: requests}:
-        raise RuntimeError(f"not every request was answered: {result.statuses}, {result.errors[:3]}")
-    return result.rate, median(result.durations_ms)
+def bench_memory(limits: Limits) -> None:
+    print("\nUpload: one that is streamed and mirrored")
+    for name, before, peak in bench_upload():
+        grown = f"{before / 1e6:.0f} -> {peak / 1e6:.0f} MB"
+        limit = f"+{MEMORY_LIMIT_BYTES / 1e6:.0f} MB"
+        limits.row(f"{name}: memory before, peak", grown, limit, holds=peak - before <= MEMORY_LIMIT_BYTES)
 
 
 def main() -> int:
@@ -329,22 +310,27 @@ def main() -> int:
         prog="scripts/bench", description="Measures the addon, as ratios in one run."
     )
     parser.add_argument(
-        "--turns", type=int, default=5, help="how often both proxies are measured (default: 5)"
+        "--turns", type=int, default=18, help="pairs of turns of each proxy that mirrors (default: 18)"
     )
     parser.add_argument(
-        "--requests", type=int, default=2_000, help="requests a turn and proxy (default: 2000)"
+        "--full", action="store_true", help="every way of mirroring in every state, which takes an hour"
     )
-    parser.add_argument("--only", choices=["rules", "matches", "throughput"], help="one part only")
+    parser.add_argument(
+        "--picture", type=Path, help="where to draw what mirroring costs, such as docs/bench.svg"
+    )
+    parser.add_argument("--only", choices=PARTS, help="one part only")
     arguments = parser.parse_args()
     limits = Limits()
     with tempfile.TemporaryDirectory(prefix="mitm-mirror-bench-") as name:
         folder = Path(name)
-        parts = {arguments.only} if arguments.only else {"rules", "matches", "throughput"}
+        parts = {arguments.only} if arguments.only else set(PARTS)
         if "rules" in parts:
             bench_rules(folder, limits)
         decided_us = bench_matches(folder, limits) if "matches" in parts else None
-        if "throughput" in parts:
-            plain_us = bench_throughput(folder, limits, turns=arguments.turns, requests=arguments.requests)
+        if "upload" in parts:
+            bench_memory(limits)
+        if "mirroring" in parts:
+            plain_us = bench_cost(limits, arguments)
             if decided_us is not None:
                 share = decided_us / plain_us
                 limits.row("one decision past every match kind, as a share of that", f"{share:.1%}")

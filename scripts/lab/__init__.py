@@ -14,6 +14,9 @@
 `client_view` all that one client could tell two proxies apart by
 `origin`     a server in a process of its own that costs next to nothing, for measurements
 `hammer`     a client that costs next to nothing, for measurements
+`contenders` ways of mirroring, ours and others', each beside the same proxy without a mirror
+`peers`      other proxies that mirror
+`measured`   a proxy that is measured
 `usage`      memory, descriptors and CPU of a running process
 `load`       a client that sends many requests at once
 `rules`      rule files for two versions of one service

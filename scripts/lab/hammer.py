@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import math
 import select
 import socket
 import time
@@ -21,10 +22,13 @@ class HammerError(RuntimeError):
 class Blow:
     """One run of `hammer`."""
 
+    begun: int
+    """Requests that were sent."""
     count: int
+    """Those that were answered: all, unless `limit_s` came first."""
     elapsed_s: float
     durations_ms: list[float]
-    """One a request, ascending."""
+    """One a request that was sent, ascending; of one that was not answered, how long it had waited."""
 
     @property
     def rate(self) -> float:
@@ -33,11 +37,11 @@ class Blow:
 
     def percentile_ms(self, percent: float) -> float:
         """Nearest rank."""
-        return self.durations_ms[min(self.count - 1, int(self.count * percent / 100))]
+        return self.durations_ms[min(self.begun - 1, int(self.begun * percent / 100))]
 
 
 class _Lane:
-    __slots__ = ("buffer", "sent_at", "socket", "unsent")
+    __slots__ = ("buffer", "sent_at", "socket", "unsent", "waits")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -46,12 +50,14 @@ class _Lane:
         self.buffer = b""
         self.unsent = memoryview(b"")
         self.sent_at = 0.0
+        self.waits = False
 
 
-def hammer(port: int, request: bytes, *, connections: int, total: int) -> Blow:
+def hammer(port: int, request: bytes, *, connections: int, total: int, limit_s: float = math.inf) -> Blow:
     """Sends `total` equal requests, each connection its next one when it has an answer.
 
-    Raises HammerError for anything but 200 with a Content-Length, and where nothing comes for a minute.
+    After `limit_s` seconds it hangs up, whatever is still to come. Raises HammerError for anything but 200
+    with a Content-Length, and where nothing comes for a minute, or at all.
     """
     poll = select.poll()
     lanes: dict[int, _Lane] = {}
@@ -65,28 +71,34 @@ def hammer(port: int, request: bytes, *, connections: int, total: int) -> Blow:
             poll.register(lane.socket.fileno(), select.POLLIN)
             _begin(poll, lane, request)
             begun += 1
-        while len(durations) < total:
-            ready = poll.poll(TIMEOUT_S * 1000)
-            if not ready:
+        while len(durations) < total and (left_s := start + limit_s - time.perf_counter()) > 0:
+            ready = poll.poll(min(TIMEOUT_S, left_s) * 1000)
+            if not ready and left_s > TIMEOUT_S:
                 raise HammerError(f"no answer for {TIMEOUT_S:g} s, after {len(durations)} of {total}")
             for fd, events in ready:
                 lane = lanes[fd]
                 if events & select.POLLOUT:
                     _send(poll, lane)
                 if events & ~select.POLLOUT and _has_answer(lane):
+                    lane.waits = False
                     durations.append((time.perf_counter() - lane.sent_at) * 1000)
                     if begun < total:
                         begun += 1
                         _begin(poll, lane, request)
-        elapsed_s = time.perf_counter() - start
+        end = time.perf_counter()
+        count = len(durations)
+        durations += [(end - lane.sent_at) * 1000 for lane in lanes.values() if lane.waits]
     finally:
         for lane in lanes.values():
             lane.socket.close()
-    return Blow(total, elapsed_s, sorted(durations))
+    if not count:
+        raise HammerError(f"no answer within {end - start:.1f} s")
+    return Blow(begun, count, end - start, sorted(durations))
 
 
 def _begin(poll: select.poll, lane: _Lane, request: bytes) -> None:
     lane.sent_at = time.perf_counter()
+    lane.waits = True
     lane.unsent = memoryview(request)
     _send(poll, lane)
 
