@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from bench_instructions import count_instructions, has_valgrind
 from bench_mirroring import Scenario, bench_mirroring
 from bench_picture import picture
 from bench_upload import MEMORY_LIMIT_BYTES, bench_upload
@@ -124,7 +125,7 @@ HOSTILE_PATH = b"/" + b"a" * 8_191
 HOSTILE_LIMIT_MS = 10.0
 
 
-PARTS = ("rules", "matches", "upload", "mirroring")
+PARTS = ("rules", "matches", "upload", "instructions", "mirroring")
 
 
 class Limits:
@@ -305,6 +306,17 @@ def bench_memory(limits: Limits) -> None:
         limits.row(f"{name}: memory before, peak", grown, limit, holds=peak - before <= MEMORY_LIMIT_BYTES)
 
 
+def bench_count(limits: Limits) -> None:
+    print("\nInstructions: what the proxy process executes for a request, the system's own aside")
+    if not has_valgrind():
+        print("  SKIPPED: they are counted with Valgrind, which is not here")
+        return
+    plain, ours = (count_instructions(mirrored=mirrored) / 1e6 for mirrored in (False, True))
+    limits.row("plain mitmdump", f"{plain:.2f} million")
+    limits.row("100 % mirrored, with the access log", f"{ours:.2f} million")
+    limits.row("ratio", f"{ours / plain:.3f}", "1.10", holds=ours / plain <= 1.10)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description="Measures the addon, as ratios in one run."
@@ -329,6 +341,8 @@ def main() -> int:
         decided_us = bench_matches(folder, limits) if "matches" in parts else None
         if "upload" in parts:
             bench_memory(limits)
+        if "instructions" in parts:
+            bench_count(limits)
         if "mirroring" in parts:
             plain_us = bench_cost(limits, arguments)
             if decided_us is not None:

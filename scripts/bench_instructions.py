@@ -1,0 +1,94 @@
+"""How many of the processor's instructions a request takes, mirrored and not. Part of `scripts/bench`.
+
+Time on a shared machine moves by tens of per cent with what its neighbours do; the count of instructions
+does not. Valgrind counts those of the proxy process; the system's own and the worker's are not in it.
+"""
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.hammer import hammer
+from lab.mitmdump import Mitmdump
+from lab.origin import Origin
+from lab.rules import HOST, MIRROR_TO_V2, endpoints_text
+
+REQUESTS = 400
+WARM_UP = 100
+CONNECTIONS = 16
+IDLE_S = 10.0
+_START_TIMEOUT_S = 600.0
+"""Under Valgrind Python runs some fifty times slower."""
+_LEFT_BEHIND_S = 5.0
+"""For shadows and log lines of the last requests."""
+_REQUEST = f"GET /get HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n".encode()
+
+
+def has_valgrind() -> bool:
+    """Whether instructions can be counted here."""
+    return all(map(shutil.which, ("valgrind", "callgrind_control")))
+
+
+def count_instructions(*, mirrored: bool) -> float:
+    """Instructions a request, of the proxy process: plain mitmdump, or with all mirrored and logged.
+
+    What the proxy does while nothing happens is measured too, and taken off. With mirroring it is an
+    upper bound: frames and log lines are gathered for some milliseconds before they are written, and here
+    no more than one request comes in that time. Raises RuntimeError where a shadow is missing,
+    subprocess.CalledProcessError where Valgrind's control fails.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="mitm-mirror-bench-") as name,
+        Origin("v1") as v1,
+        Origin("v2") as v2,
+    ):
+        folder = Path(name)
+        rules = folder / "rules"
+        rules.mkdir()
+        (rules / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text("utf-8"), "utf-8")
+        (rules / "endpoints.yaml").write_text(endpoints_text(v1.port, v2.port), "utf-8")
+        mode = f"reverse:http://127.0.0.1:{v1.port}"
+        counts = folder / "counts"
+        valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}"]
+        options = {"mirror_rules": str(rules), "mirror_access_log": str(folder / "access.log")}
+        if mirrored:
+            proxy = Mitmdump(folder, options, mode=mode, wrapper=valgrind, wait=False)
+        else:
+            proxy = Mitmdump(folder, mode=mode, addon=None, wrapper=valgrind, wait=False)
+        with proxy:
+            proxy.wait_until_listening(timeout_s=_START_TIMEOUT_S)
+            _hammer(proxy, WARM_UP)
+            idle, idle_s = _counted(proxy, counts, lambda: time.sleep(IDLE_S))
+            busy, busy_s = _counted(proxy, counts, lambda: _hammer(proxy, REQUESTS))
+            delivered = v2.count
+        expected = REQUESTS + WARM_UP if mirrored else 0
+        if delivered != expected:
+            raise RuntimeError(f"{delivered} shadows came to the mirror, expected {expected}")
+    return (busy - idle / idle_s * busy_s) / REQUESTS
+
+
+def _hammer(proxy: Mitmdump, total: int) -> None:
+    hammer(proxy.port, _REQUEST, connections=CONNECTIONS, total=total)
+    time.sleep(_LEFT_BEHIND_S)
+
+
+def _counted(proxy: Mitmdump, counts: Path, work: Callable[[], None]) -> tuple[int, float]:
+    """Instructions of the proxy while `work` runs, and the seconds that it took."""
+    _control(proxy, "--zero")
+    start = time.monotonic()
+    work()
+    elapsed_s = time.monotonic() - start
+    _control(proxy, "--dump")
+    newest = max(counts.parent.glob(f"{counts.name}.*"), key=lambda path: path.stat().st_mtime_ns)
+    for line in newest.read_text("utf-8", "replace").splitlines():
+        if line.startswith("totals:"):
+            return int(line.split()[1]), elapsed_s
+    raise RuntimeError(f"no totals in {newest}")
+
+
+def _control(proxy: Mitmdump, command: str) -> None:
+    argv = ["callgrind_control", command, str(proxy.pid)]
+    subprocess.run(argv, check=True, capture_output=True)
