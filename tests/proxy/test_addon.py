@@ -19,8 +19,9 @@ from lab.ports import ReservedPort
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.metrics.traffic import TrafficKey
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.proxy.addon import UNANSWERABLE_HOST, MirrorAddon
+from mitm_mirror.proxy.addon import MirrorAddon
 from mitm_mirror.proxy.delays import Delays
+from mitm_mirror.proxy.gate import UNANSWERABLE_HOST
 from mitm_mirror.proxy.mirrors import FLOW_OUTCOMES
 from mitm_mirror.proxy.shadows import Shadow
 from mitm_mirror.routing.outlier import OutlierPolicy
@@ -864,7 +865,7 @@ async def running_with(tmp_path: Path, more: str) -> AsyncIterator[tuple[Bench, 
     """The route of `/get` has `more` besides."""
     async with running(tmp_path) as bench:
         clock = Clock()
-        bench.addon.delays = Delays(clock)
+        bench.addon.gate.delays = Delays(clock)
         place = "  - match: [{uri: {prefix: /get}}]\n"
         bench.rules.write_text(RULES.replace(place, f"{place}    {more}\n"))
         bench.context.master.commands.call("mirror.reload")
@@ -875,7 +876,7 @@ async def held(bench: Bench, flow: http.HTTPFlow) -> "asyncio.Task[None]":
     """The flow's `requestheaders`, once it is held."""
     task = asyncio.create_task(bench.cycle(flow, "requestheaders"))
     await asyncio.sleep(0)
-    assert bench.addon.delays.held == 1
+    assert bench.addon.gate.delays.held == 1
     assert not task.done()
     return task
 
@@ -958,7 +959,7 @@ async def test_a_held_flow_that_is_cancelled_is_no_bug(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-        assert bench.addon.delays.held == 0
+        assert bench.addon.gate.delays.held == 0
         assert bench.addon.bugs.counts == {}
         assert bench.totals() == {}
 

@@ -25,7 +25,6 @@ from mitm_mirror.observe.writer import LogWriter
 from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.commands import MirrorCommands
-from mitm_mirror.proxy.delays import Delays
 from mitm_mirror.proxy.diff_view import MirrorDiff
 from mitm_mirror.proxy.exchange import Exchange, Exchanges
 from mitm_mirror.proxy.flows import (
@@ -34,6 +33,7 @@ from mitm_mirror.proxy.flows import (
     make_answer,
     read_head,
 )
+from mitm_mirror.proxy.gate import UNANSWERABLE_HOST, Gate
 from mitm_mirror.proxy.listeners import is_own_address
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.mirrors import Mirrors
@@ -51,7 +51,6 @@ from mitm_mirror.proxy.upstream_address import UpstreamAddress
 from mitm_mirror.proxy.upstream_tls import PrimaryTls
 from mitm_mirror.routing.decision import UNIX, Answer, Forward, PassThrough
 from mitm_mirror.routing.headers import apply_operations
-from mitm_mirror.routing.overflow import late_answer, overflow_answer
 from mitm_mirror.routing.vantage import DEFAULT_VANTAGE
 from mitm_mirror.shadow.governor import Governor, GovernorBounds
 from mitm_mirror.shadow.pool import ShadowPool
@@ -70,9 +69,6 @@ RULE_OPTIONS = frozenset(
 LOG_GATHER_S = 0.05
 """How late a line of the access log may be written: one write for many."""
 
-UNANSWERABLE_HOST = "answered-by-rules.mitm-mirror.invalid"
-"""Never connected to. RFC 6761, 6.4: names in .invalid do not exist."""
-
 
 class MirrorAddon:
     """Routes each flow by Istio's rules, and has its mirrors served."""
@@ -85,8 +81,8 @@ class MirrorAddon:
         self.rules = RuleKeeper()
         self.shown = ShownPairs(self.bugs)
         self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address, self.shown)
-        self.delays = Delays()
         self.attempts = Attempts()
+        self.gate = Gate(self.ledger, self.attempts)
         self.exchanges: Exchanges = weakref.WeakKeyDictionary()
         self._settings: MirrorSettings | None = None
         self._log: AccessLog | None = None
@@ -163,67 +159,12 @@ class MirrorAddon:
             apply_pass_through(flow)
             return None
         exchange = self.exchanges[flow] = Exchange(head, decision, rules.generation)
-        # Held here and not in `request`: a streamed body connects in between, and mitmproxy looks after
-        # this hook whether the client has left. Nothing to await is the plain path, which costs nothing.
         if isinstance(decision, Answer):
-            self._prepare_answer(flow, decision)
-            return self.delays.hold(flow.client_conn.id, decision.delay_s) if decision.delay_s else None
+            return self.gate.answer(flow, decision)
         received = request_state(flow)
         apply_forward(flow, decision)
         remember_routing(flow, received)
-        if decision.delay_s:
-            return self._forward_later(flow, exchange, decision)
-        return self._forward(flow, exchange, decision)
-
-    async def _forward_later(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
-        await self.delays.hold(flow.client_conn.id, forward.delay_s)
-        waits = self._forward(flow, exchange, forward)
-        if waits is not None:
-            await waits
-
-    def _forward(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> Awaitable[None] | None:
-        """Lets the request go to its endpoint, at once or when there is a connection, or turns it away."""
-        may_go = self.attempts.enter(flow, forward.target) if forward.target.is_tracked else True
-        if isinstance(may_go, bool):
-            self._go_or_overflow(flow, exchange, forward, may_go=may_go)
-            return None
-        return self._forward_when(may_go, flow, exchange, forward)
-
-    async def _forward_when(
-        self, may_go: Awaitable[bool], flow: http.HTTPFlow, exchange: Exchange, forward: Forward
-    ) -> None:
-        """The route's timeout counts meanwhile, as in Envoy, where a request is complete before it waits."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        try:
-            async with asyncio.timeout(None if forward.sending is None else forward.sending.timeout_s):
-                goes = await may_go
-        except TimeoutError:
-            self._answer_instead(flow, exchange, late_answer(exchange.head, forward))
-            return
-        exchange.waited_s = loop.time() - began
-        self._go_or_overflow(flow, exchange, forward, may_go=goes)
-
-    def _go_or_overflow(
-        self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, *, may_go: bool
-    ) -> None:
-        if may_go:
-            self.ledger.count_forwarded()
-            return
-        self._answer_instead(flow, exchange, overflow_answer(exchange.head, forward))
-
-    def _answer_instead(self, flow: http.HTTPFlow, exchange: Exchange, answer: Answer) -> None:
-        exchange.decision = answer
-        self._prepare_answer(flow, answer)
-
-    def _prepare_answer(self, flow: http.HTTPFlow, answer: Answer) -> None:
-        """What can be done before the request is complete; `request` then gives the answer."""
-        self.ledger.count_answered(answer.reason)
-        if flow.request.stream or ctx.options.stream_large_bodies:
-            # Should mitmproxy stream this upload, now or half-way, it connects first, and cannot take
-            # an answer of ours any more: that connection is refused below, and the client gets a 502.
-            flow.request.data.host = UNANSWERABLE_HOST
-            flow.server_conn = connection.Server(address=None)  # and not via an upstream proxy
+        return self.gate.forward(flow, exchange, decision)
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
@@ -292,8 +233,7 @@ class MirrorAddon:
 
     @guarded
     def client_disconnected(self, client: connection.Client) -> None:
-        self.delays.release(client.id)
-        self.attempts.release(client.id)
+        self.gate.release(client.id)
         if self._sender is not None:
             self._sender.release(client.id)
 
