@@ -344,9 +344,9 @@ async def stream(bench: Bench, flow: http.HTTPFlow, *chunks: bytes) -> list[byte
 @in_loop
 async def test_slow_primaries_make_the_governor_hold_shadows_back(tmp_path: Path) -> None:
     async with running(tmp_path, mirror_governor="primary=0.5") as bench:
-        governor = bench.addon.mirrors.governor
+        governor = bench.addon.mirrors.admission.governor
         assert governor is not None
-        bench.addon.mirrors._draw = lambda: 0.6
+        bench.addon.mirrors.admission._draw = lambda: 0.6
         now = 100.0
         bench.addon.mirrors._clock = lambda: now
         slow, held = make_flow(), make_flow()
@@ -368,7 +368,7 @@ async def test_slow_primaries_make_the_governor_hold_shadows_back(tmp_path: Path
         governor.end_period()
         share = governor.share
         bench.context.configure(bench.addon, mirror_governor="")
-        assert bench.addon.mirrors.governor is None
+        assert bench.addon.mirrors.admission.governor is None
 
     assert len(bench.pool.submitted) == 1
     assert bench.totals() == {"paused": 2}
@@ -380,7 +380,7 @@ async def test_slow_primaries_make_the_governor_hold_shadows_back(tmp_path: Path
 @in_loop
 async def test_a_wall_clock_that_is_set_holds_no_shadow_back(tmp_path: Path) -> None:
     async with running(tmp_path, mirror_governor="primary=0.5") as bench:
-        governor = bench.addon.mirrors.governor
+        governor = bench.addon.mirrors.admission.governor
         assert governor is not None
         flow = make_flow()
         await bench.cycle(flow, "requestheaders", "request")
@@ -554,7 +554,8 @@ async def test_a_bug_of_ours_ends_the_pair_and_lets_the_flow_go_on(tmp_path: Pat
 @in_loop
 async def test_a_mirror_that_is_this_proxy_is_a_loop(tmp_path: Path) -> None:
     async with running(tmp_path) as bench:
-        bench.addon.mirrors._is_own_address = lambda address, port: (address, port) == ("127.0.0.2", 8002)
+        admission = bench.addon.mirrors.admission
+        admission._is_own_address = lambda address, port: (address, port) == ("127.0.0.2", 8002)
         await bench.cycle(make_flow(), "requestheaders", "request")
 
     assert {"loop": 1} == bench.totals()
@@ -1309,7 +1310,7 @@ async def test_metrics_can_be_switched_on_and_off_while_it_runs(tmp_path: Path) 
 async def test_a_shadow_that_was_never_sent_is_no_request(tmp_path: Path) -> None:
     with ReservedPort() as reserved:
         async with running(tmp_path, mirror_metrics=f"127.0.0.1:{reserved.port}") as bench:
-            bench.addon.mirrors.paused = True
+            bench.addon.mirrors.admission.paused = True
             await bench.cycle(make_flow(), "requestheaders", "request")
             meter = bench.addon.mirrors.meter
             assert meter is not None

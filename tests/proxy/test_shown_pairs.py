@@ -495,7 +495,7 @@ async def test_diff_shows_a_pair_and_writes_it(tmp_path: Path) -> None:
 @in_loop
 async def test_resend_sends_again_what_was_sent_guarded_or_paused(tmp_path: Path) -> None:
     async with running(tmp_path) as scene:
-        scene.addon.mirrors.paused = True
+        scene.addon.mirrors.admission.paused = True
         primary = await scene.primary(b"body", method="POST")
         assert scene.pool.submitted == []
         scene.call("mirror.resend", [primary])

@@ -126,8 +126,8 @@ class MirrorAddon:
             log.format_record = FORMATS[settings.access_log_format]
         self._settings = settings
         self.mirrors.timeout_s = settings.timeout_s
-        self.mirrors.body_limit_bytes = settings.body_limit_bytes
-        self.mirrors.host_suffix = settings.host_suffix
+        self.mirrors.admission.body_limit_bytes = settings.body_limit_bytes
+        self.mirrors.admission.host_suffix = settings.host_suffix
         self.mirrors.unsample_traces = settings.unsample_traces
         self.mirrors.comparing.configure(settings.compare)
         self.mirrors.noise_copies.share = settings.noise_share
@@ -274,7 +274,7 @@ class MirrorAddon:
             pool_settings,
             self.mirrors.on_end,
             on_compared=self.mirrors.on_compared,
-            on_connected=self.mirrors.loops.connected,
+            on_connected=self.mirrors.admission.loops.connected,
         )
         self.mirrors.pool = self.mirrors.comparing.pool = pool
         pool.start()
@@ -283,15 +283,15 @@ class MirrorAddon:
 
     def _govern(self, bounds: GovernorBounds | None) -> None:
         """Puts the governor to work, or an end to it; one whose bounds stay goes on as it is."""
-        governor = self.mirrors.governor
+        governor = self.mirrors.admission.governor
         if bounds == (governor.bounds if governor else None):
             return
         if self._gauge is not None:
             self._gauge.stop()
-        self.mirrors.governor = self._gauge = None
+        self.mirrors.admission.governor = self._gauge = None
         if bounds is not None:
-            self.mirrors.governor = Governor(bounds)
-            self._gauge = PressureGauge(self.mirrors.governor, asyncio.get_running_loop())
+            self.mirrors.admission.governor = Governor(bounds)
+            self._gauge = PressureGauge(self.mirrors.admission.governor, asyncio.get_running_loop())
             self._gauge.start()
 
     def _meter(self, address: tuple[str, int] | None) -> None:
@@ -311,7 +311,7 @@ class MirrorAddon:
             meter.close()
 
     def _snapshot(self, meter: Meter) -> MetricsSnapshot:
-        governor, pool, settings = self.mirrors.governor, self.mirrors.pool, self._settings
+        governor, pool, settings = self.mirrors.admission.governor, self.mirrors.pool, self._settings
         return MetricsSnapshot(
             vantage=settings.vantage if settings else DEFAULT_VANTAGE,
             traffic=meter.traffic.snapshot(),
@@ -324,7 +324,7 @@ class MirrorAddon:
             governor_share=governor.share if governor else 1.0,
             governor_held_back=governor.held_back if governor else 0,
             loop_lag_s=meter.loop_lag.snapshot(),
-            paused=self.mirrors.paused,
+            paused=self.mirrors.admission.paused,
             bugs=dict(self.bugs.counts),
         )
 

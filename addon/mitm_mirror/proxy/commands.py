@@ -72,25 +72,25 @@ class MirrorCommands:
             lines.append(str(addon.mirrors.pool.stats()))
         if addon.mirrors.noise_copies.sent:
             lines.append(str(addon.mirrors.noise_copies))
-        if addon.mirrors.governor is not None:
-            lines.append(str(addon.mirrors.governor))
+        if addon.mirrors.admission.governor is not None:
+            lines.append(str(addon.mirrors.admission.governor))
         lines += addon.attempts.describe()
         lines.append(f"rules: generation {addon.rules.current.generation}, {addon.rules.refusals} refused")
         lines.extend(f"bugs: {kind}: {count}" for kind, count in addon.bugs.counts.items())
-        if addon.mirrors.paused:
+        if addon.mirrors.admission.paused:
             lines.append("mirroring is paused: mirror.resume")
         return _rows(*lines)
 
     @command.command("mirror.pause")
     def pause(self) -> None:
         """Send no more shadows; routing goes on. Shadows in flight end as they would."""
-        self._addon.mirrors.paused = True
+        self._addon.mirrors.admission.paused = True
         logger.info("mirror: paused, routing goes on")
 
     @command.command("mirror.resume")
     def resume(self) -> None:
         """Send shadows again after mirror.pause."""
-        self._addon.mirrors.paused = False
+        self._addon.mirrors.admission.paused = False
         logger.info("mirror: resumed")
 
 

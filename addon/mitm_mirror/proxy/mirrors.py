@@ -17,23 +17,21 @@ from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.observe.ledger import Ledger, MirrorKey
 from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.outcome import Outcome
+from mitm_mirror.proxy.admission import TRAILERS, Admission, Refusal
 from mitm_mirror.proxy.compared import ComparedCopy, ComparedRequest
 from mitm_mirror.proxy.comparing import Comparing
 from mitm_mirror.proxy.exchange import Exchange
-from mitm_mirror.proxy.flows import asks_to_upgrade, copy_request
-from mitm_mirror.proxy.loops import LoopGuard, head_key, shadow_key
+from mitm_mirror.proxy.flows import copy_request
+from mitm_mirror.proxy.loops import head_key, shadow_key
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.noise_copies import NoiseCopies, NoiseCopy
 from mitm_mirror.proxy.shadows import Shadow, shadow_record
 from mitm_mirror.proxy.shown_pairs import SHOWN_BYTES, ShownPairs
 from mitm_mirror.proxy.uploads import ShadowUpload
-from mitm_mirror.routing.authority import server_name
 from mitm_mirror.routing.decision import Forward, MirrorCopy
 from mitm_mirror.routing.port_targets import PortTargets
-from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.ending import Ending
-from mitm_mirror.shadow.governor import Governor
 from mitm_mirror.shadow.pool import ShadowPool
 from mitm_mirror.shadow.terms import Terms
 
@@ -41,8 +39,6 @@ logger = logging.getLogger(__name__)
 
 FLOW_OUTCOMES = "mirror_outcomes"
 """Flow metadata: how each shadow of the flow ended, by cluster name. `~meta mirror` finds such flows."""
-
-_TRAILERS = "a request with trailers is not mirrored"
 
 
 class Mirrors:
@@ -58,22 +54,16 @@ class Mirrors:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ledger = ledger
-        self.paused = False
+        self.admission = Admission(is_own_address, draw)
         self.pool: ShadowPool[Shadow | NoiseCopy] | None = None
         """None before the first configuration and after the drain."""
-        self.governor: Governor | None = None
-        """None where it is off."""
         self.meter: Meter | None = None
         """None without `mirror_metrics`."""
         self.comparing = Comparing(self._on_verdict)
         self.noise_copies = NoiseCopies(is_own_address, draw)
         self.timeout_s = 0.0
-        self.host_suffix = ""
-        self.loops = LoopGuard()
-        self.body_limit_bytes = 0
         self.unsample_traces = False
         self._log_copy = log_copy
-        self._is_own_address = is_own_address
         self._shown = shown
         self._draw = draw
         self._clock = clock
@@ -84,7 +74,7 @@ class Mirrors:
         Call it when the request is complete, unless `feed` has been. Every pair that is opened ends,
         whatever goes wrong.
         """
-        if self.governor is not None:
+        if self.admission.governor is not None:
             exchange.sent_at = self._clock()
         self.comparing.begin(exchange, forward)
         is_shown = self._shown.begin(flow, forward)
@@ -152,7 +142,7 @@ class Mirrors:
         """The body that was fed is complete, and about to be so for the primary."""
         for upload in exchange.uploads or ():
             if flow.request.trailers:
-                upload.abort(_TRAILERS, Outcome.PROTOCOL_ERROR)
+                upload.abort(TRAILERS, Outcome.PROTOCOL_ERROR)
             else:
                 upload.finish()
 
@@ -168,8 +158,8 @@ class Mirrors:
         our own: mitmproxy's times are the wall's, and somebody may set that.
         """
         sent_at, exchange.sent_at = exchange.sent_at, None
-        if self.governor is not None and sent_at is not None:
-            self.governor.saw_primary(self._clock() - sent_at)
+        if self.admission.governor is not None and sent_at is not None:
+            self.admission.governor.saw_primary(self._clock() - sent_at)
 
     def count_primary(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """Has a primary that has ended counted; call it once."""
@@ -211,7 +201,7 @@ class Mirrors:
         due = any(copy.outcome is None for copy in copies)
         refusal = self._refusal(flow, exchange, body_bytes, forced=forced) if due else None
         # Before any of its own shadows is under way.
-        may_be_back = due and refusal is None and self.loops.may_be_back(head_key(exchange.head))
+        may_be_back = due and refusal is None and self.admission.loops.may_be_back(head_key(exchange.head))
         for copy in copies:
             pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
             shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time(), may_be_back)
@@ -221,7 +211,11 @@ class Mirrors:
             if exchange.compared is not None and not forced:
                 shadow.compared = exchange.compared
                 shadow.is_third = copy.destination == forward.target.cluster
-            ended = (copy.outcome, "") if copy.outcome is not None else refusal or self._refusal_of_copy(copy)
+            ended = (
+                (copy.outcome, "")
+                if copy.outcome is not None
+                else refusal or self.admission.refusal_of_copy(copy)
+            )
             if ended is None:
                 yield shadow
             else:
@@ -229,53 +223,16 @@ class Mirrors:
 
     def _refusal(
         self, flow: http.HTTPFlow, exchange: Exchange, body_bytes: int | None, *, forced: bool
-    ) -> tuple[Outcome, str] | None:
-        """Why no shadow of this request is sent at all, and in which words; None where it may be."""
-        if self.paused and not forced:
-            return Outcome.PAUSED, ""
-        if self.governor is not None and not forced and not self.governor.admits(self._draw()):
-            return Outcome.PAUSED, f"held back by mirror_governor: {self.governor.reason}"
+    ) -> Refusal | None:
         if self.pool is None:
             return Outcome.CANCELLED, "the proxy is shutting down"
-        if self._is_marked_by_host(exchange.head.authority):
-            # Under which name or through how many proxies it came back does not matter here.
-            return Outcome.LOOP, f"the request is a shadow already: its Host ends in {self.host_suffix}"
-        if reason := self._came_back(flow, exchange.head):
-            return Outcome.LOOP, reason
-        if body_bytes is None:
-            return Outcome.BODY_TOO_LARGE, "streamed without a copy"
-        if body_bytes > self.body_limit_bytes:
-            return Outcome.BODY_TOO_LARGE, f"{body_bytes} bytes, mirror_body_limit is {self.body_limit_bytes}"
-        if flow.request.trailers:
-            return Outcome.PROTOCOL_ERROR, _TRAILERS
-        if asks_to_upgrade(flow.request):
-            return Outcome.PROTOCOL_ERROR, "a request to upgrade the connection is not mirrored"
-        return None
-
-    def _came_back(self, flow: http.HTTPFlow, head: RequestHead) -> str:
-        """How it is known that a request is a shadow of ours, where its Host does not say so; else empty."""
-        if self.loops.has_mark(head.headers):
-            return "the request is a shadow of this proxy: its Via says so"
-        client = flow.client_conn
-        meant = (head.original_host, head.original_port)
-        if self.loops.is_own_connection(client.peername[:2], client.sockname[:2], meant):
-            return "the request came over a connection of this proxy's own shadow worker"
-        return ""
-
-    def _refusal_of_copy(self, copy: MirrorCopy) -> tuple[Outcome, str] | None:
-        """The same for one mirror of a request that may be mirrored."""
-        if copy.target is None:
-            return Outcome.NO_ENDPOINT, ""
-        endpoint = copy.target.endpoint
-        if self._is_own_address(endpoint.address, endpoint.port):
-            return Outcome.LOOP, f"{endpoint.host_port} is this proxy itself"
-        return None
+        return self.admission.refusal(flow, exchange.head, body_bytes, forced=forced)
 
     def _open_upload(self, flow: http.HTTPFlow, shadow: Shadow, body_bytes: int | None) -> ShadowUpload:
         request = self._request(flow, shadow, None, body_bytes)
         assert self.pool is not None
         upload = self.pool.open(request, shadow, self._terms(shadow))
-        shadow.upload = ShadowUpload(upload, self.body_limit_bytes)
+        shadow.upload = ShadowUpload(upload, self.admission.body_limit_bytes)
         if shadow.compared is not None:
             self._submitted(shadow, shadow.compared, upload.number)
         return shadow.upload
@@ -298,18 +255,15 @@ class Mirrors:
         shadow.request = copy_request(
             flow, shadow.copy, shadow.copy.target, body_bytes, unsample_traces=self.unsample_traces
         )
-        if not self._is_marked_by_host(shadow.copy.authority):
+        if not self.admission.is_marked_by_host(shadow.copy.authority):
             if shadow.may_be_back:
-                marked = self.loops.marked(shadow.request.headers)
+                marked = self.admission.loops.marked(shadow.request.headers)
                 shadow.request = msgspec.structs.replace(shadow.request, headers=marked)
             shadow.loop_key = shadow_key(shadow.request, shadow.copy.authority)
-            self.loops.sent(shadow.loop_key)
+            self.admission.loops.sent(shadow.loop_key)
         if shadow.is_shown:
             self._shown.sketch(flow, shadow, body)
         return shadow.request
-
-    def _is_marked_by_host(self, authority: str) -> bool:
-        return bool(self.host_suffix) and server_name(authority).endswith(self.host_suffix)
 
     def _terms(self, shadow: Shadow) -> Terms:
         copy, target = shadow.copy, shadow.copy.target
@@ -335,7 +289,7 @@ class Mirrors:
     ) -> None:
         shadow.pair.close(outcome)
         if shadow.loop_key is not None:
-            self.loops.ended(shadow.loop_key)
+            self.admission.loops.ended(shadow.loop_key)
         if self.meter is not None:
             self.meter.count_shadow(shadow, outcome, ending)
         flow = shadow.flow()

@@ -1,0 +1,82 @@
+"""Which requests are mirrored at all: why a shadow that is due is not even handed to the pool."""
+
+from collections.abc import Callable
+
+from mitmproxy import http
+
+from mitm_mirror.outcome import Outcome
+from mitm_mirror.proxy.flows import asks_to_upgrade
+from mitm_mirror.proxy.loops import LoopGuard
+from mitm_mirror.routing.authority import server_name
+from mitm_mirror.routing.decision import MirrorCopy
+from mitm_mirror.routing.request import RequestHead
+from mitm_mirror.shadow.governor import Governor
+
+TRAILERS = "a request with trailers is not mirrored"
+
+Refusal = tuple[Outcome, str]
+"""How the shadow ends, and in which words; those are empty where the outcome says it all."""
+
+
+class Admission:
+    """What a person, the options, the governor and the rule against loops allow."""
+
+    def __init__(self, is_own_address: Callable[[str, int], bool], draw: Callable[[], float]) -> None:
+        """`draw` gives numbers in [0, 1), for the governor's share."""
+        self.paused = False
+        self.governor: Governor | None = None
+        """None where it is off."""
+        self.host_suffix = ""
+        self.body_limit_bytes = 0
+        self.loops = LoopGuard()
+        self._is_own_address = is_own_address
+        self._draw = draw
+
+    def refusal(
+        self, flow: http.HTTPFlow, head: RequestHead, body_bytes: int | None, *, forced: bool
+    ) -> Refusal | None:
+        """Why no shadow of this request is sent at all; None where it may be.
+
+        `body_bytes` is None where the body went past us; `forced` where a person asks for this shadow.
+        """
+        if self.paused and not forced:
+            return Outcome.PAUSED, ""
+        if self.governor is not None and not forced and not self.governor.admits(self._draw()):
+            return Outcome.PAUSED, f"held back by mirror_governor: {self.governor.reason}"
+        if self.is_marked_by_host(head.authority):
+            # Under which name or through how many proxies it came back does not matter here.
+            return Outcome.LOOP, f"the request is a shadow already: its Host ends in {self.host_suffix}"
+        if reason := self._came_back(flow, head):
+            return Outcome.LOOP, reason
+        if body_bytes is None:
+            return Outcome.BODY_TOO_LARGE, "streamed without a copy"
+        if body_bytes > self.body_limit_bytes:
+            return Outcome.BODY_TOO_LARGE, f"{body_bytes} bytes, mirror_body_limit is {self.body_limit_bytes}"
+        if flow.request.trailers:
+            return Outcome.PROTOCOL_ERROR, TRAILERS
+        if asks_to_upgrade(flow.request):
+            return Outcome.PROTOCOL_ERROR, "a request to upgrade the connection is not mirrored"
+        return None
+
+    def refusal_of_copy(self, copy: MirrorCopy) -> Refusal | None:
+        """The same for one mirror of a request that may be mirrored."""
+        if copy.target is None:
+            return Outcome.NO_ENDPOINT, ""
+        endpoint = copy.target.endpoint
+        if self._is_own_address(endpoint.address, endpoint.port):
+            return Outcome.LOOP, f"{endpoint.host_port} is this proxy itself"
+        return None
+
+    def is_marked_by_host(self, authority: str) -> bool:
+        """Whether the suffix in its Host shows that it is a shadow of ours."""
+        return bool(self.host_suffix) and server_name(authority).endswith(self.host_suffix)
+
+    def _came_back(self, flow: http.HTTPFlow, head: RequestHead) -> str:
+        """How it is known that a request is a shadow of ours, where its Host does not say so; else empty."""
+        if self.loops.has_mark(head.headers):
+            return "the request is a shadow of this proxy: its Via says so"
+        client = flow.client_conn
+        meant = (head.original_host, head.original_port)
+        if self.loops.is_own_connection(client.peername[:2], client.sockname[:2], meant):
+            return "the request came over a connection of this proxy's own shadow worker"
+        return ""
