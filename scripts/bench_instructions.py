@@ -1,7 +1,7 @@
 """How many of the processor's instructions a request takes, mirrored and not. Part of `scripts/bench`.
 
 Time on a shared machine moves by tens of per cent with what its neighbours do; the count of instructions
-does not. Valgrind counts those of the proxy process; the system's own and the worker's are not in it.
+hardly does. Valgrind counts those of the proxy process; the system's own and the worker's are not in it.
 """
 
 import shutil
@@ -16,7 +16,8 @@ from lab.mitmdump import Mitmdump
 from lab.origin import Origin
 from lab.rules import HOST, MIRROR_TO_V2, endpoints_text
 
-REQUESTS = 400
+REQUESTS = 1_500
+"""Enough for several of Python's full garbage collections, which cost as much as ten requests each."""
 WARM_UP = 100
 CONNECTIONS = 16
 IDLE_S = 10.0
