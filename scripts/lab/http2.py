@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -134,32 +135,49 @@ class _ServerConnection(asyncio.Protocol):
 
 def send_http2(port: int, tls: ssl.SSLContext, name: str, request: Http2Request) -> tuple[int, bytes]:
     """Status and body of the answer to one request, sent over TLS on a connection of its own."""
+    [answer] = send_http2_at_once(port, tls, name, [request])
+    return answer
+
+
+def send_http2_at_once(
+    port: int, tls: ssl.SSLContext, name: str, requests: Sequence[Http2Request]
+) -> list[tuple[int, bytes]]:
+    """The same for several on one connection, none of which waits for an answer."""
     tls.set_alpn_protocols(["h2"])
     connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
-    status, body = 0, b""
+    streams = range(1, 2 * len(requests), 2)
+    statuses = dict.fromkeys(streams, 0)
+    bodies = dict.fromkeys(streams, b"")
+    unanswered = set(streams)
     with (
         socket.create_connection(("127.0.0.1", port), _TIMEOUT_S) as raw,
         tls.wrap_socket(raw, server_hostname=name) as stream,
     ):
         connection.initiate_connection()
-        last = not (request.body or request.trailers)
-        connection.send_headers(1, request.fields, end_stream=last)
-        if request.body:
-            connection.send_data(1, bytes(request.body), end_stream=not request.trailers)
-        if request.trailers:
-            connection.send_headers(1, request.trailers, end_stream=True)
+        for stream_id, request in zip(streams, requests, strict=True):
+            _queue(connection, stream_id, request)
         stream.sendall(connection.data_to_send())
-        while True:
+        while unanswered:
             data = stream.recv(1 << 16)
             if not data:
                 raise ConnectionError("the connection ended before the answer did")
             for event in connection.receive_data(data):
                 if isinstance(event, h2.events.ResponseReceived):
-                    status = int(dict(event.headers)[b":status"])
+                    statuses[event.stream_id] = int(dict(event.headers)[b":status"])
                 elif isinstance(event, h2.events.DataReceived):
-                    body += event.data
+                    bodies[event.stream_id] += event.data
                 elif isinstance(event, h2.events.StreamEnded):
-                    return status, body
+                    unanswered.remove(event.stream_id)
                 elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
                     raise ConnectionError(f"the proxy refused the request: {event!r}")
             stream.sendall(connection.data_to_send())
+    return [(statuses[stream_id], bodies[stream_id]) for stream_id in streams]
+
+
+def _queue(connection: h2.connection.H2Connection, stream_id: int, request: Http2Request) -> None:
+    last = not (request.body or request.trailers)
+    connection.send_headers(stream_id, request.fields, end_stream=last)
+    if request.body:
+        connection.send_data(stream_id, bytes(request.body), end_stream=not request.trailers)
+    if request.trailers:
+        connection.send_headers(stream_id, request.trailers, end_stream=True)
