@@ -117,7 +117,10 @@ def frame_http2_body(request: http.Request) -> None:
 
 
 def frame_http2_stream(request: http.Request) -> None:
-    """The same for a body that is streamed to a server that speaks HTTP/1: it is sent in chunks."""
+    """The same for a body that is streamed to a server that speaks HTTP/1: it is sent in chunks.
+
+    Never to one that speaks HTTP/2: there mitmproxy writes the header line as it stands.
+    """
     if "content-length" not in request.headers:
         request.headers["transfer-encoding"] = "chunked"
 

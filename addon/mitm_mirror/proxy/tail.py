@@ -8,7 +8,8 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from mitmproxy import ctx, http
+from mitmproxy import connection, ctx, http, tls
+from mitmproxy.proxy import server_hooks
 
 from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.proxy.bugs import BugCounter, guarded
@@ -16,11 +17,10 @@ from mitm_mirror.proxy.exchange import Exchange, Exchanges, StreamTap
 from mitm_mirror.proxy.flows import (
     drop_trailers,
     frame_http2_body,
-    frame_http2_stream,
-    goes_over_http1,
     has_body_of_unknown_size,
     hide_proxy_credentials,
 )
+from mitm_mirror.proxy.framing import UnframedUploads
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.primary import primary_record
 from mitm_mirror.proxy.sending import PrimarySender
@@ -43,6 +43,7 @@ class MirrorTail:
         self._exchanges = exchanges
         self._mirrors = mirrors
         self._log_copy = log_copy
+        self._unframed = UnframedUploads()
         self.sender: PrimarySender | None = None
         """None before the first configuration and after the end."""
 
@@ -56,11 +57,8 @@ class MirrorTail:
             flow.request.stream = True
         if forward is not None:
             hide_proxy_credentials(flow)  # which another addon has put there just now
-        if not flow.request.stream:
-            return
-        if flow.request.is_http2 and goes_over_http1(flow.request):
-            frame_http2_stream(flow.request)
-        if exchange is None or forward is None:
+        self._unframed.expect(flow)
+        if not flow.request.stream or exchange is None or forward is None:
             return
         feed = partial(self._feed, flow, exchange, forward) if due else None
         exchange.request_body = flow.request.stream = StreamTap(flow.request.stream, feed)
@@ -68,6 +66,19 @@ class MirrorTail:
     @guarded
     def _feed(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, data: bytes) -> None:
         self._mirrors.feed(flow, exchange, forward, data)
+
+    @guarded
+    def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        self._unframed.connected(data.client)
+
+    @guarded
+    def tls_established_server(self, data: tls.TlsData) -> None:
+        if isinstance(data.conn, connection.Server):
+            self._unframed.agreed(data.context.client, data.conn)
+
+    @guarded
+    def client_disconnected(self, client: connection.Client) -> None:
+        self._unframed.release(client.id)
 
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if flow.intercepted:
@@ -98,6 +109,7 @@ class MirrorTail:
 
     @guarded
     def _copy(self, flow: http.HTTPFlow) -> None:
+        self._unframed.forget(flow)
         frame_http2_body(flow.request)
         drop_trailers(flow.request)
         exchange = self._exchanges.get(flow)
@@ -129,6 +141,7 @@ class MirrorTail:
 
     @guarded
     def error(self, flow: http.HTTPFlow) -> None:
+        self._unframed.forget(flow)
         self._log_primary(flow)
 
     def _log_primary(self, flow: http.HTTPFlow) -> None:
