@@ -370,6 +370,22 @@ async def test_a_mirror_that_gets_nothing_is_told_on_the_primary(tmp_path: Path)
 
 
 @in_loop
+async def test_nothing_piles_up_where_several_shadows_end_in_each_turn_of_the_loop(tmp_path: Path) -> None:
+    async with running(tmp_path, mirror_flows_kept=3) as scene:
+        for _ in range(40):
+            await scene.primary()
+        result, due = ShadowResult(1, Outcome.OK, 200, 0, 3.5, ""), []
+        for turn in range(10):
+            for _, _, token, _ in scene.pool.submitted[4 * turn : 4 * turn + 4]:
+                scene.addon.mirrors.on_end(Ending(token, Outcome.OK, result, 0.1, ""))
+            await asyncio.sleep(0)  # one turn
+            due.append(len(scene.addon.shown._due))
+
+        # What waits holds the shadows that have left the view: at most one turn's may, each with two hooks.
+        assert max(due) <= 8
+
+
+@in_loop
 async def test_shadows_that_end_at_the_exit_still_reach_the_other_addons(tmp_path: Path) -> None:
     async with running(tmp_path) as scene:
         primary = await scene.primary()
