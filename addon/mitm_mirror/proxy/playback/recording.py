@@ -9,11 +9,9 @@ from mitmproxy import connection, exceptions, flow, http
 from mitmproxy.io import FlowReader
 
 from mitm_mirror.proxy.flows import read_head
+from mitm_mirror.proxy.pairs import is_shadow
 from mitm_mirror.proxy.replay import restore_received
 from mitm_mirror.routing.request import RequestHead
-
-_COPY = "mirror_copy"
-"""Flow metadata: `shadow` on a copy that we sent ourselves while it was recorded."""
 
 
 class RecordingError(Exception):
@@ -110,7 +108,7 @@ def _obstacle(recorded: flow.Flow) -> str:
     """Why a flow cannot be sent again; empty where it can be."""
     if not isinstance(recorded, http.HTTPFlow):
         return "not HTTP"
-    if recorded.metadata.get(_COPY) == "shadow":
+    if is_shadow(recorded):
         return "a shadow"  # its primary is sent, and mirrored anew
     if recorded.websocket is not None:
         return "a websocket"
