@@ -22,7 +22,7 @@ from bench_mirroring import Scenario, bench_mirroring
 from bench_picture import picture
 from bench_upload import MEMORY_LIMIT_BYTES, bench_upload
 from lab.contenders import OURS
-from lab.rules import MIRROR_TO_V2, endpoints_text
+from lab.rules import make_task_rules
 from mitm_mirror.routing.decision import Forward
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.table import RouteTable
@@ -143,10 +143,8 @@ class Limits:
 
 def rules_folder(folder: Path, count: int) -> Path:
     """Rules with `count` VirtualServices of three routes each, beside the task's own destinations."""
-    folder.mkdir()
+    make_task_rules(folder, 8001, 8002)
     (folder / "services.yaml").write_text("".join(DOCUMENT.format(number=n) for n in range(count)), "utf-8")
-    (folder / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text("utf-8"), "utf-8")
-    (folder / "httpbin-endpoints.yaml").write_text(endpoints_text(8001, 8002), "utf-8")
     return folder
 
 

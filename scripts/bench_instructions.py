@@ -14,7 +14,7 @@ from pathlib import Path
 from lab.hammer import hammer
 from lab.mitmdump import Mitmdump
 from lab.origin import Origin
-from lab.rules import HOST, MIRROR_TO_V2, endpoints_text
+from lab.rules import HOST, make_task_rules
 
 REQUESTS = 1_500
 """Enough for several of Python's full garbage collections, which cost as much as ten requests each."""
@@ -47,10 +47,7 @@ def count_instructions(*, mirrored: bool) -> float:
         Origin("v2") as v2,
     ):
         folder = Path(name)
-        rules = folder / "rules"
-        rules.mkdir()
-        (rules / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text("utf-8"), "utf-8")
-        (rules / "endpoints.yaml").write_text(endpoints_text(v1.port, v2.port), "utf-8")
+        rules = make_task_rules(folder / "rules", v1.port, v2.port)
         mode = f"reverse:http://127.0.0.1:{v1.port}"
         counts = folder / "counts"
         valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.client import RawConnection
 from lab.mitmdump import Mitmdump
 from lab.origin import Origin
-from lab.rules import HOST, MIRROR_TO_V2, endpoints_text
+from lab.rules import HOST, make_task_rules
 from lab.usage import usage_of
 
 UPLOAD_BYTES = 1_000_000_000
@@ -28,10 +28,7 @@ def bench_upload() -> list[tuple[str, int, int]]:
         Origin("v2") as v2,
     ):
         folder = Path(name)
-        rules = folder / "rules"
-        rules.mkdir()
-        (rules / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text("utf-8"), "utf-8")
-        (rules / "endpoints.yaml").write_text(endpoints_text(v1.port, v2.port), "utf-8")
+        rules = make_task_rules(folder / "rules", v1.port, v2.port)
         options = {"mirror_rules": str(rules), "stream_large_bodies": "1m", "mirror_body_limit": "2g"}
         mode = f"reverse:http://127.0.0.1:{v1.port}"
         with Mitmdump(folder, options, mode=mode) as proxy:

@@ -19,7 +19,7 @@ from lab.hammer import hammer
 from lab.mitmdump import Mitmdump
 from lab.origin import Origin
 from lab.process import wait_until_gone
-from lab.rules import HOST, MIRROR_TO_V2, endpoints_text, write_atomically
+from lab.rules import HOST, MIRROR_TO_V2, make_task_rules, write_atomically
 from lab.usage import Usage, usage_of
 
 CONNECTIONS = 32
@@ -69,10 +69,8 @@ class Soak:
 
     def run(self) -> bool:
         """Whether everything held."""
-        self._rules.mkdir()
         with Origin("v1") as v1, Origin("v2") as v2:
-            (self._rules / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text("utf-8"), "utf-8")
-            (self._rules / "endpoints.yaml").write_text(endpoints_text(v1.port, v2.port), "utf-8")
+            make_task_rules(self._rules, v1.port, v2.port)
             options = {"mirror_rules": str(self._rules), "mirror_access_log": str(self._log)}
             mode = f"reverse:http://127.0.0.1:{v1.port}"
             with Mitmdump(self._folder, options, mode=mode) as proxy:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from lab.envoy import find_envoy
 from lab.measured import Contender, Ports, Proxy, Start
-from lab.mitmdump import Mitmdump
+from lab.mitmdump import ADDON, Mitmdump
 from lab.peers import find_nginx, find_traefik, start_envoy, start_nginx, start_traefik
-from lab.rules import MIRROR_TO_V2, endpoints_text
+from lab.rules import make_task_rules
 
 RIVALS = Path(__file__).resolve().parents[1] / "rivals"
 
@@ -31,17 +31,11 @@ def _ours(*, log: bool, compare: str = "off") -> Start:
     def start(stack: ExitStack, folder: Path, ports: Ports, mirrors: bool) -> Proxy:
         if not mirrors:
             return _mitmdump(stack, folder, ports, {}, None)
-        rules = folder / "rules"
-        rules.mkdir()
-        (rules / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text("utf-8"), "utf-8")
-        (rules / "endpoints.yaml").write_text(endpoints_text(ports.primary, ports.mirror), "utf-8")
+        rules = make_task_rules(folder / "rules", ports.primary, ports.mirror)
         options = {"mirror_rules": str(rules), "mirror_compare": compare}
         if log:
             options["mirror_access_log"] = str(folder / "access.log")
-        process = stack.enter_context(
-            Mitmdump(folder, options, mode=f"reverse:http://127.0.0.1:{ports.primary}")
-        )
-        return Proxy(process, process.port)
+        return _mitmdump(stack, folder, ports, options, ADDON)
 
     return start
 

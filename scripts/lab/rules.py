@@ -23,6 +23,14 @@ def endpoints_text(v1_port: int, v2_port: int) -> str:
     return text
 
 
+def make_task_rules(folder: Path, v1_port: int, v2_port: int) -> Path:
+    """Makes `folder`, with the task's final rules in it and endpoints at the given ports; returns it."""
+    folder.mkdir()
+    write_atomically(folder / "httpbin.yaml", MIRROR_TO_V2.read_text(encoding="utf-8"))
+    write_atomically(folder / "httpbin-endpoints.yaml", endpoints_text(v1_port, v2_port))
+    return folder
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Put a file in place in one step: whoever reads it sees the old text or the new, never a part."""
     # Hidden and with another ending, so that a folder of rules does not read it.

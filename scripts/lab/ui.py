@@ -17,7 +17,7 @@ from lab.backend import Backend, response
 from lab.chromium import Chromium, Page
 from lab.client import proxy_get
 from lab.mitmdump import ADDON, Mitmdump, child_environment
-from lab.rules import HOST, MIRROR_TO_V2, endpoints_text
+from lab.rules import HOST, make_task_rules
 from lab.terminal import Terminal
 from lab.wire import Message
 
@@ -55,11 +55,7 @@ def task_scene(folder: Path, *, keep_requests: bool = True) -> Iterator[Scene]:
         Backend("v1", _httpbin("v1"), keep_requests=keep_requests) as v1,
         Backend("v2", _httpbin("v2"), keep_requests=keep_requests) as v2,
     ):
-        rules = folder / "rules"
-        rules.mkdir()
-        (rules / "httpbin.yaml").write_text(MIRROR_TO_V2.read_text(encoding="utf-8"), encoding="utf-8")
-        (rules / "endpoints.yaml").write_text(endpoints_text(v1.port, v2.port), encoding="utf-8")
-        yield Scene(folder, rules, v2)
+        yield Scene(folder, make_task_rules(folder / "rules", v1.port, v2.port), v2)
 
 
 def show_console(scene: Scene, pictures: Path) -> Shown:

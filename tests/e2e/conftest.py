@@ -9,7 +9,7 @@ import pytest
 from lab.backend import Backend
 from lab.mitmdump import Mitmdump, StartMitmdump
 from lab.quiet import import_mitmproxy
-from lab.rules import MIRROR_TO_V2, endpoints_text, write_atomically
+from lab.rules import make_task_rules
 
 import_mitmproxy()  # some tests write flow files
 
@@ -37,11 +37,7 @@ def v2() -> Iterator[Backend]:
 @pytest.fixture
 def rules(tmp_path: Path, v1: Backend, v2: Backend) -> Path:
     """A folder with the task's final rules, their endpoints the two backends."""
-    folder = tmp_path / "rules"
-    folder.mkdir()
-    write_atomically(folder / "httpbin.yaml", MIRROR_TO_V2.read_text(encoding="utf-8"))
-    write_atomically(folder / "httpbin-endpoints.yaml", endpoints_text(v1.port, v2.port))
-    return folder
+    return make_task_rules(tmp_path / "rules", v1.port, v2.port)
 
 
 @pytest.fixture
