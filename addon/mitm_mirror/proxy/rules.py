@@ -95,7 +95,7 @@ class RuleKeeper:
         self._watch.add_done_callback(_report_crash)
 
     def stop_watching(self) -> None:
-        """Ends the watch; its thread notices within milliseconds."""
+        """Ends the watch."""
         self._stop.set()
 
     async def _reload_in_thread(self) -> None:
