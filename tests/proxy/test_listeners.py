@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from mitmproxy.test import taddons
 
-from mitm_mirror.proxy.listeners import is_local, is_own_address
+from mitm_mirror.proxy.listeners import OwnAddresses, is_local, is_own_address
 
 
 @dataclass
@@ -46,6 +46,24 @@ def test_without_a_proxy_no_address_is_its_own() -> None:
             return is_own_address("127.0.0.1", 8080)
 
     assert not asyncio.run(run())
+
+
+def test_own_addresses_are_looked_up_once_a_second() -> None:
+    async def run() -> list[bool]:
+        now = [0.0]
+        addresses = OwnAddresses(clock=lambda: now[0])
+        answers = []
+        with taddons.context(loadcore=False) as context:
+            answers.append(addresses("127.0.0.1", 8080))
+            context.master.addons.add(Proxyserver("127.0.0.1"))
+            now[0] = 0.9
+            answers.append(addresses("127.0.0.1", 8080))
+            now[0] = 1.0
+            answers.append(addresses("127.0.0.1", 8080))
+            answers.append(addresses("127.0.0.1", 8081))
+        return answers
+
+    assert asyncio.run(run()) == [False, False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from mitm_mirror.proxy.flows import (
     read_head,
 )
 from mitm_mirror.proxy.gate import UNANSWERABLE_HOST, Gate
-from mitm_mirror.proxy.listeners import is_own_address
+from mitm_mirror.proxy.listeners import OwnAddresses, is_own_address
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.options import OPTION_PREFIX, MirrorSettings, add_options, parse_settings
@@ -80,7 +80,7 @@ class MirrorAddon:
         self.ledger = Ledger()
         self.rules = RuleKeeper()
         self.shown = ShownPairs(self.bugs)
-        self.mirrors = Mirrors(self.ledger, self.log_copy, is_own_address, self.shown)
+        self.mirrors = Mirrors(self.ledger, self.log_copy, OwnAddresses(), self.shown)
         self.attempts = Attempts()
         self.gate = Gate(self.ledger, self.attempts)
         self.exchanges: Exchanges = weakref.WeakKeyDictionary()
@@ -101,7 +101,7 @@ class MirrorAddon:
 
     def configure(self, updated: Collection[str]) -> None:
         if not any(option.startswith(OPTION_PREFIX) for option in updated):
-            self.mirrors.comparing.look_again()
+            self._look_again()
             return
         try:
             settings = parse_settings(ctx.options)
@@ -139,7 +139,7 @@ class MirrorAddon:
 
     def running(self) -> None:
         self._running = True
-        self.mirrors.comparing.look_again()
+        self._look_again()
         # What is loaded by now stays: 300,000 objects of mitmproxy, and 10,000 rules are a million more.
         # Else the garbage collector looks through all of it again and again, half a second with many rules.
         gc.collect()
@@ -280,6 +280,11 @@ class MirrorAddon:
         pool.start()
         self.rules.start_watching(on_loaded=self._use_rules)
         self._use_rules()
+
+    def _look_again(self) -> None:
+        """An option of mitmproxy's changed, or all addons are there: `auto` may mean something else now."""
+        self.mirrors.comparing.look_again()
+        self.shown.look_again()
 
     def _govern(self, bounds: GovernorBounds | None) -> None:
         """Puts the governor to work, or an end to it; one whose bounds stay goes on as it is."""

@@ -62,7 +62,7 @@ class Comparing:
         self.look_again()
 
     def look_again(self) -> None:
-        """An option of mitmproxy's changed: what `auto` means may be something else now."""
+        """What `auto` means may be something else now."""
         self._is_on = has_audience() if self._choice == "auto" else self._choice == "on"
 
     def begin(self, exchange: Exchange, forward: Forward) -> None:

@@ -2,11 +2,38 @@
 
 import functools
 import ipaddress
+import math
 import socket
+import time
+from collections.abc import Callable
 
 from mitmproxy import ctx
 
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})
+
+_REMEMBERED_S = 1.0
+
+
+class OwnAddresses:
+    """`is_own_address`, whose answers are remembered for a second: each takes a system call a listener.
+
+    A listener that is new meanwhile gets a shadow at worst, which is known by its connection when it comes.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._forget_at = -math.inf
+        self._answers: dict[tuple[str, int], bool] = {}
+
+    def __call__(self, address: str, port: int) -> bool:
+        now = self._clock()
+        if now >= self._forget_at:
+            self._forget_at = now + _REMEMBERED_S
+            self._answers = {}
+        answer = self._answers.get((address, port))
+        if answer is None:
+            answer = self._answers[address, port] = is_own_address(address, port)
+        return answer
 
 
 def is_own_address(address: str, port: int) -> bool:

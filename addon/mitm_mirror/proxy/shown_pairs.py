@@ -36,6 +36,8 @@ class ShownPairs:
         self.bugs = bugs
         self.kept = KeptShadows()
         self._choice = "auto"
+        self.wanted = False
+        """Whether shadows become flows now."""
         self._due: deque[tuple[hooks.Hook, Callable[[], Awaitable[None]]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -43,13 +45,13 @@ class ShownPairs:
     def configure(self, choice: str, kept: int, kept_bytes: int) -> None:
         """`choice` is `mirror_flows`; the others bound what the view keeps."""
         self._choice = choice
+        self.look_again()
         self.kept.limit = kept
         self.kept.limit_bytes = kept_bytes
 
-    @property
-    def wanted(self) -> bool:
-        """Whether shadows become flows now. It can change at any time: a person begins to save flows."""
-        return has_audience() if self._choice == "auto" else self._choice == "on"
+    def look_again(self) -> None:
+        """What `auto` means may be something else now: a person begins to save flows."""
+        self.wanted = has_audience() if self._choice == "auto" else self._choice == "on"
 
     def begin(self, primary: http.HTTPFlow, forward: Forward) -> bool:
         """Called before a primary's pairs are opened. Returns whether they are shown."""
