@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from bench_instructions import count_instructions, has_valgrind
-from bench_mirroring import Scenario, bench_mirroring
+from bench_mirroring import Scenario, bench_layers, bench_mirroring
 from bench_picture import picture
 from bench_upload import MEMORY_LIMIT_BYTES, bench_upload
 from lab.contenders import OURS
@@ -125,7 +125,7 @@ HOSTILE_PATH = b"/" + b"a" * 8_191
 HOSTILE_LIMIT_MS = 10.0
 
 
-PARTS = ("rules", "matches", "upload", "instructions", "mirroring")
+PARTS = ("rules", "matches", "upload", "instructions", "layers", "mirroring")
 
 
 class Limits:
@@ -309,10 +309,11 @@ def bench_count(limits: Limits) -> None:
     if not has_valgrind():
         print("  SKIPPED: they are counted with Valgrind, which is not here")
         return
-    plain, ours = (count_instructions(mirrored=mirrored) / 1e6 for mirrored in (False, True))
-    limits.row("plain mitmdump", f"{plain:.2f} million")
-    limits.row("100 % mirrored, with the access log", f"{ours:.2f} million")
-    limits.row("ratio", f"{ours / plain:.3f}", "1.10", holds=ours / plain <= 1.10)
+    plain, ours = (count_instructions(mirrored=mirrored) for mirrored in (False, True))
+    limits.row("plain mitmdump, in millions", f"{plain[0] / 1e6:.2f}-{plain[1] / 1e6:.2f}")
+    limits.row("100 % mirrored, with the access log", f"{ours[0] / 1e6:.2f}-{ours[1] / 1e6:.2f}")
+    low, high = (mirrored / alone for mirrored, alone in zip(ours, plain, strict=True))
+    limits.row("ratio", f"{low:.2f}-{high:.2f}", "1.10", holds=high <= 1.10)
 
 
 def main() -> int:
@@ -341,6 +342,8 @@ def main() -> int:
             bench_memory(limits)
         if "instructions" in parts:
             bench_count(limits)
+        if "layers" in parts:
+            bench_layers(turns=arguments.turns)
         if "mirroring" in parts:
             plain_us = bench_cost(limits, arguments)
             if decided_us is not None:

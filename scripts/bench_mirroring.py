@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from lab.backend import RefusingPort
-from lab.contenders import OURS, find_contenders
+from lab.contenders import LAYERS_OF_COST, OURS, find_contenders
 from lab.hammer import hammer
 from lab.measured import Contender, Ports, Proxy
 from lab.origin import Origin
@@ -168,20 +168,34 @@ def bench_mirroring(*, full: bool, turns: int) -> list[Row]:
     families = list(dict.fromkeys(contender.family for contender in contenders))
     for scenario in scenarios(full=full):
         print(f"\nMirroring: {scenario}, {turns} pairs of turns")
-        columns = "".join(f"{name:>19}" for name in ("throughput", "CPU/request", "p50", "p99"))
-        print(f"  {'':27}{columns}{'delivered':>11}{'memory':>9}")
+        _print_columns()
         for family in families:
             group = [contender for contender in contenders if contender.family == family]
             if not full and scenario != Scenario(scenario.mirror):
                 group = [contender for contender in group if contender.name == OURS]
             if group:
-                rows += _measure(scenario, group, turns)
+                rows += measure(scenario, group, turns)
     return rows
 
 
-def _measure(scenario: Scenario, group: Sequence[Contender], turns: int) -> list[Row]:
+def bench_layers(*, turns: int) -> list[Row]:
+    """Measures plain mitmdump with one thing more a row, up to all that mirroring is, and prints the rows."""
+    scenario = Scenario("healthy")
+    print(f"\nLayers: {scenario}, {turns} pairs of turns")
+    _print_columns()
+    return measure(scenario, LAYERS_OF_COST, turns)
+
+
+def _print_columns() -> None:
+    columns = "".join(f"{name:>19}" for name in ("throughput", "CPU/request", "p50", "p99"))
+    print(f"  {'':27}{columns}{'delivered':>11}{'memory':>9}")
+
+
+def measure(scenario: Scenario, group: Sequence[Contender], turns: int) -> list[Row]:
+    """Measures contenders of one family, and prints a row for each."""
     collected = [
-        _Collected(contender.name, [], has_mirror=scenario.mirror != "refusing") for contender in group
+        _Collected(contender.name, [], has_mirror=contender.sends and scenario.mirror != "refusing")
+        for contender in group
     ]
     for _ in range(INSTANCES):
         _measure_instances(scenario, group, max(1, turns // INSTANCES), collected)

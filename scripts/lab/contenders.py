@@ -7,9 +7,11 @@ from lab.envoy import find_envoy
 from lab.measured import Contender, Ports, Proxy, Start
 from lab.mitmdump import ADDON, Mitmdump
 from lab.peers import find_nginx, find_traefik, start_envoy, start_nginx, start_traefik
-from lab.rules import make_task_rules
+from lab.rules import HOST, make_task_rules
+from mitm_mirror.routing.authority import server_name
 
 RIVALS = Path(__file__).resolve().parents[1] / "rivals"
+LAYERS = RIVALS.with_name("layers")
 
 
 def _mitmdump(
@@ -21,17 +23,22 @@ def _mitmdump(
     return Proxy(process, process.port)
 
 
-def _rival(file: str) -> Start:
+def _script(file: Path) -> Start:
     return lambda stack, folder, ports, mirrors: _mitmdump(
-        stack, folder, ports, {}, RIVALS / file if mirrors else None
+        stack, folder, ports, {}, file if mirrors else None
     )
 
 
-def _ours(*, log: bool, compare: str = "off") -> Start:
+def _ours(*, log: bool, compare: str = "off", host: str = HOST, percentage: int = 100) -> Start:
+    """With the task's rules: for another `host`, or mirroring less, where they are to do nothing."""
+
     def start(stack: ExitStack, folder: Path, ports: Ports, mirrors: bool) -> Proxy:
         if not mirrors:
             return _mitmdump(stack, folder, ports, {}, None)
         rules = make_task_rules(folder / "rules", ports.primary, ports.mirror)
+        for file in rules.iterdir():
+            text = file.read_text("utf-8").replace("value: 100", f"value: {percentage}")
+            file.write_text(text.replace(server_name(HOST), server_name(host)), "utf-8")
         options = {"mirror_rules": str(rules), "mirror_compare": compare}
         if log:
             options["mirror_access_log"] = str(folder / "access.log")
@@ -43,11 +50,26 @@ def _ours(*, log: bool, compare: str = "off") -> Start:
 OURS = "mitm-mirror, log"
 
 
+OURS_ALONE = "and mirrors all of it"
+BESIDE = "mitmdump beside a worker"
+
+LAYERS_OF_COST = (
+    Contender("an addon without hooks", _script(LAYERS / "no_hooks.py"), sends=False),
+    Contender("two with all of our hooks", _script(LAYERS / "empty_hooks.py"), sends=False),
+    Contender("ours, no rule for the host", _ours(log=False, host="elsewhere"), sends=False),
+    Contender("and routes by a rule", _ours(log=False, percentage=0), sends=False),
+    Contender(OURS_ALONE, _ours(log=False)),
+    Contender(OURS, _ours(log=True)),
+    Contender(BESIDE, _script(LAYERS / "sent_beside.py")),
+)
+"""From mitmdump with next to nothing to all of this addon; the last one mirrors without it."""
+
+
 def find_contenders() -> list[Contender]:
     """All whose programs are here."""
     found = [
-        Contender("replay.client", _rival("replay_client.py")),
-        Contender("httpx in the hook", _rival("httpx_hook.py")),
+        Contender("replay.client", _script(RIVALS / "replay_client.py")),
+        Contender("httpx in the hook", _script(RIVALS / "httpx_hook.py")),
         Contender("mitm-mirror", _ours(log=False)),
         Contender(OURS, _ours(log=True)),
         Contender("mitm-mirror, log, compare", _ours(log=True, compare="on")),

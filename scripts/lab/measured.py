@@ -56,3 +56,5 @@ class Contender:
     start: Start
     family: str = "mitmdump"
     """Those of one family have the same proxy without a mirror to be compared with."""
+    sends: bool = True
+    """Whether anything comes to its mirror."""
