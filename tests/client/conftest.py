@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab import loopback
 from mitm_mirror.client.client import AnswerHead, Client, UnwantedAnswerError
-from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
@@ -34,8 +34,9 @@ def request(
     headers: tuple[tuple[bytes, bytes], ...] = ((b"Host", b"httpbin:8080"),),
     tls: UpstreamTls | None = None,
     http2: bool = False,
+    trailers: Fields = (),
 ) -> OutgoingRequest:
-    return OutgoingRequest(scheme, address, port, sni, method, target, headers, tls, http2)
+    return OutgoingRequest(scheme, address, port, sni, method, target, headers, tls, http2, trailers)
 
 
 @dataclass

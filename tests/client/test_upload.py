@@ -58,7 +58,7 @@ def test_a_body_of_another_length_than_promised(kit: Any, pieces: list[bytes]) -
             result = await kit.send(request, upload)
         assert (result.outcome, result.error) == (
             Outcome.PROTOCOL_ERROR,
-            "the request cannot be written as HTTP/1.1",
+            "the request cannot be written as HTTP",
         )
 
     kit.run(test)

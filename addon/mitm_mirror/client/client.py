@@ -17,6 +17,7 @@ from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.slots import IdleSlots
 from mitm_mirror.client.surplus import has_surplus
 from mitm_mirror.client.tls import ClientTls
+from mitm_mirror.client.trailers import end_with_trailers
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 
@@ -160,10 +161,11 @@ class Client:
         transport = None
         opened = _OpenedStream(self._on_connected)
         try:
-            outgoing = build_request(request, body)
-            if request.scheme == "https" or self._on_connected is not None:
-                outgoing.extensions["trace"] = opened.trace
+            outgoing = self._build(request, body, opened)
             transport = self._idle.take(endpoint) or self._make_transport(request)
+            if request.http2 and (request.trailers or isinstance(body, Upload)):
+                last = body if isinstance(body, Upload) else request
+                end_with_trailers(outgoing, transport, lambda: last.trailers)
             async with asyncio.timeout(None if isinstance(body, Upload) else timeout_s) as timeout:
                 if isinstance(body, Upload):
                     body.when_complete(partial(_start_clock, timeout, timeout_s))
@@ -190,6 +192,12 @@ class Client:
                 await self._close(transport)
                 await self._close(opened)
         return Sent(Outcome.OK)
+
+    def _build(self, request: OutgoingRequest, body: bytes | Upload, opened: _OpenedStream) -> httpx.Request:
+        outgoing = build_request(request, body)
+        if request.scheme == "https" or self._on_connected is not None:
+            outgoing.extensions["trace"] = opened.trace
+        return outgoing
 
     async def close_expired(self) -> None:
         """Close the connections that have been idle for too long."""

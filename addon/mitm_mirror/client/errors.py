@@ -23,7 +23,7 @@ from mitm_mirror.outcome import Outcome
 
 _LATE = "no complete answer before the deadline"
 _BROKEN = "the connection broke before the answer was complete"
-_UNWRITABLE = "the request cannot be written as HTTP/1.1"
+_UNWRITABLE = "the request cannot be written as HTTP"
 
 
 class FailureKind(Enum):
@@ -37,7 +37,7 @@ class FailureKind(Enum):
     NOT_HTTP = auto()
     """What came is no answer in HTTP/1.1 or HTTP/2."""
     UNSENDABLE = auto()
-    """The request cannot be written as one HTTP/1.1 message; nothing was sent."""
+    """The request cannot be written as one HTTP message."""
     BUG = auto()
 
 

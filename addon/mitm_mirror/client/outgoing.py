@@ -14,7 +14,7 @@ from mitm_mirror.client.upload import Upload
 
 
 class UnsendableRequestError(Exception):
-    """The request cannot be written as one HTTP/1.1 message; the text is safe for a log."""
+    """The request cannot be written as one HTTP message; the text is safe for a log."""
 
 
 class BadAddressError(Exception):

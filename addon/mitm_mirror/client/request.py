@@ -6,6 +6,9 @@ from mitm_mirror.upstream_tls import UpstreamTls
 
 _UNIX = "unix://"
 
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Header lines or trailers: in order, with case and duplicates."""
+
 
 class OutgoingRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One request to send, ready for the wire. A snapshot: it never holds the live flow.
@@ -23,14 +26,16 @@ class OutgoingRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
     method: bytes
     target: bytes
     """The raw request target; sent byte by byte."""
-    headers: tuple[tuple[bytes, bytes], ...]
-    """In order, with case and duplicates; a shadow's Host is already its own. Framing headers are those of
-    the client's request: `Transfer-Encoding: chunked` means that the body is sent chunked."""
+    headers: Fields
+    """A shadow's Host is already its own. Framing headers are those of the client's request:
+    `Transfer-Encoding: chunked` means that the body is sent chunked."""
     tls: UpstreamTls | None = None
     """What a DestinationRule says about TLS; None: verified as `ClientSettings` says. Unused for `http`."""
     http2: bool = False
     """For `http`: HTTP/2 is spoken without asking (prior knowledge); for `https` it is offered beside
     HTTP/1.1. Headers and framing are those of HTTP/1.1 either way."""
+    trailers: Fields = ()
+    """Of a whole body, sent in HTTP/2 only; an `Upload` brings its own with its end."""
 
     @property
     def unix_socket(self) -> str | None:

@@ -6,8 +6,9 @@ next one: httpcore looks at the socket before it uses a connection again, but no
 
 import ssl
 
-import httpcore
 import httpx
+
+from mitm_mirror.client.connections import protocols
 
 
 def has_surplus(transport: httpx.AsyncBaseTransport, response: httpx.Response) -> bool:
@@ -21,16 +22,8 @@ def has_surplus(transport: httpx.AsyncBaseTransport, response: httpx.Response) -
 
 
 def _is_in_parser(transport: httpx.AsyncBaseTransport) -> bool:
-    # By private names, as nothing public leads from httpx to h11's `trailing_data`. A test sees it if
-    # they change.
-    pool = getattr(transport, "_pool", None)
-    if not isinstance(pool, httpcore.AsyncConnectionPool):
-        return False  # a test's transport
-    for connection in pool.connections:
-        parser = connection._connection._h11_state  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-        if parser.trailing_data[0]:
-            return True
-    return False
+    # Private: nothing public leads to h11's `trailing_data`.
+    return any(http1._h11_state.trailing_data[0] for http1 in protocols(transport))  # noqa: SLF001
 
 
 def _is_in_tls(response: httpx.Response) -> bool:

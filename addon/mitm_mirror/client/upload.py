@@ -4,6 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from mitm_mirror.client.request import Fields
+
 
 class Upload:
     """Takes pieces on one side without ever waiting, and yields them on the other, which may be slow.
@@ -18,14 +20,17 @@ class Upload:
         self._changed = asyncio.Event()
         self._complete = False
         self._on_complete: Callable[[], None] | None = None
+        self.trailers: Fields = ()
+        """Known at its end."""
 
     def put(self, data: bytes) -> None:
         """The next piece."""
         self._chunks.append(data)
         self._changed.set()
 
-    def end(self) -> None:
+    def end(self, trailers: Fields = ()) -> None:
         """There is no further piece."""
+        self.trailers = trailers
         self._complete = True
         self._changed.set()
         if self._on_complete is not None:
