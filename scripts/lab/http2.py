@@ -40,6 +40,7 @@ class Http2Backend:
         self.label = label
         self.requests: list[Http2Request] = []
         self.connections = 0
+        self.lost_connections = 0
         self._changed = threading.Condition()
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = listener.getsockname()[1]
@@ -110,6 +111,9 @@ class _ServerConnection(asyncio.Protocol):
         self._backend.connections += 1
         self._h2.initiate_connection()
         transport.write(self._h2.data_to_send())
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._backend.lost_connections += 1
 
     def data_received(self, data: bytes) -> None:
         for event in self._h2.receive_data(data):

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from lab.http2 import Http2Backend
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
@@ -83,6 +85,32 @@ def test_shadows_are_sent_and_answered(kit: Any, workers: int) -> None:
 
 MIB = 1024 * 1024
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (MIB, b"0123456789abcdef" * (MIB // 16))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_trailers_get_to_the_mirror(kit: Any, workers: int) -> None:
+    trailers = ((b"x-sum", b"6"), (b"x-sum", b"7"))
+
+    with Http2Backend("v2") as mirror:
+
+        async def test() -> None:
+            stage = Stage(kit, workers=workers)
+            headers = ((b"Host", b"httpbin"), (b"Transfer-Encoding", b"chunked"))
+            request = replace(kit.shadow(mirror.port, headers=headers), http2=True, trailers=trailers)
+            stage.pool.submit(request, b"abc", "whole", Terms(TIMEOUT_S))
+            for sent in (trailers, ()):
+                upload = stage.pool.open(replace(request, trailers=()), f"upload {sent}", Terms(TIMEOUT_S))
+                upload.write(b"abc")
+                upload.finish(sent)
+            await stage.endings.until(3)
+            assert set(stage.endings.outcomes.values()) == {"ok"}
+            stage.pool.drain(5.0)
+            await kit.poll_until(lambda: mirror.lost_connections == mirror.connections)
+
+        kit.run(test)
+        seen = mirror.wait_for_count(3)
+    assert {bytes(request.body) for request in seen} == {b"abc"}
+    assert sorted(request.trailers for request in seen) == [[], list(trailers), list(trailers)]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

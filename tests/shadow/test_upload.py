@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from mitm_mirror.client.request import Fields
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.message import CHUNK_OVERHEAD_BYTES, ShadowResult
 from mitm_mirror.shadow.pool import ShadowPool
@@ -36,8 +38,8 @@ class FakeBackend:
     def put(self, number: int, data: bytes) -> None:
         self.calls.append(("put", number, data))
 
-    def end(self, number: int) -> None:
-        self.calls.append(("end", number))
+    def end(self, number: int, trailers: Fields) -> None:
+        self.calls.append(("end", number, *trailers))
 
     def abort(self, number: int) -> None:
         self.calls.append(("abort", number))
@@ -128,6 +130,49 @@ def test_pieces_wait_for_a_worker(kit: Any) -> None:
         stage.now += 5.0
         stage.backend.owner.backend_ready()
         assert stage.backend.calls == [("open", 1, 10.0), ("put", 1, b"one"), ("end", 1)]
+
+    kit.run(test)
+
+
+TRAILER = (b"x-sum", b"6")
+
+
+@pytest.mark.parametrize("ready", [True, False], ids=["at once", "once there is a worker"])
+def test_trailers_go_with_the_end_and_are_held_until_the_shadow_ends(kit: Any, ready: bool) -> None:
+    async def test() -> None:
+        stage = Stage(kit, ready=ready)
+        upload = stage.open()
+        upload.write(b"one")
+        upload.finish((TRAILER,))
+        if not ready:
+            stage.backend.owner.backend_ready()
+        assert stage.backend.calls[1:] == [("put", 1, b"one"), ("end", 1, TRAILER)]
+        stage.backend.owner.backend_taken([(1, chunk(3))])
+        assert stage.held_bytes == ENTRY_BYTES + 6
+        stage.answer()
+        assert stage.held_bytes == 0
+
+    kit.run(test)
+
+
+def test_trailers_of_a_whole_body_are_counted(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit, ready=False)
+        stage.pool.submit(replace(kit.shadow(), trailers=(TRAILER,)), b"abc", "a", Terms(15.0, "v2"))
+        assert stage.held_bytes == ENTRY_BYTES + 3 + 6
+
+    kit.run(test)
+
+
+def test_trailers_for_which_there_is_no_memory_end_the_shadow(kit: Any) -> None:
+    async def test() -> None:
+        stage = Stage(kit, queue_bytes=ENTRY_BYTES + chunk(3) + 5)
+        upload = stage.open()
+        upload.write(b"one")
+        upload.finish((TRAILER,))
+        assert stage.endings.outcomes == {"a": "queue_full"}
+        assert stage.backend.calls[-1] == ("abort", 1)
+        assert stage.held_bytes == 0
 
     kit.run(test)
 

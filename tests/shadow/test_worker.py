@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
@@ -139,6 +139,34 @@ def test_an_upload_is_sent_piece_by_piece(kit: Any) -> None:
             frames.write_to(pipes.to_worker)
             await pipes.until(lambda: 1 in pipes.results)
         assert pipes.results[1] == ShadowResult(1, Outcome.OK, 200, 50_008, 2.5, "127.0.0.1")
+
+    kit.run(test)
+
+
+@pytest.mark.parametrize("trailers", [(), ((b"x-a", b"\xff"), (b"x-a", b""))], ids=["without", "with"])
+def test_the_end_of_an_upload_brings_its_trailers(kit: Any, trailers: Fields) -> None:
+    async def test() -> None:
+        seen: list[Fields] = []
+
+        async def send(
+            number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float, want: Want | None
+        ) -> ShadowResult:
+            result = await echo(number, request, body, timeout_s, want)
+            assert isinstance(body, Upload)
+            seen.append(body.trailers)
+            return result
+
+        async with worker(send) as pipes:
+            frames = FrameBuffer()
+            frames.add(kit.shadow(), 1, kind=ToWorker.UPLOAD)
+            frames.add_bare(ToWorker.CHUNK, 1, b"one")
+            if trailers:
+                frames.add(trailers, 1, kind=ToWorker.END)
+            else:
+                frames.add_bare(ToWorker.END, 1)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: 1 in pipes.results)
+        assert seen == [trailers]
 
     kit.run(test)
 

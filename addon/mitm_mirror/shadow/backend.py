@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.shadow.answer import PrimaryAnswer, Want
 from mitm_mirror.shadow.message import ShadowResult, SocketPair
@@ -60,8 +60,8 @@ class Backend(Protocol):
     def put(self, number: int, data: bytes) -> None:
         """The next piece of such a body. Here and below a number that has ended is passed over."""
 
-    def end(self, number: int) -> None:
-        """Such a body is complete."""
+    def end(self, number: int, trailers: Fields) -> None:
+        """Such a body is complete, and followed by these."""
 
     def primary(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
         """What the primary was answered, for the comparison that its Want asked for. Here and below a number

@@ -71,6 +71,8 @@ class Entry(Generic[Token]):
         self.probe = False
         """Whether it was sent to see if a breaker may close."""
         head_bytes = sum([len(name) + len(value) for name, value in request.headers])
+        if request.trailers:
+            head_bytes += sum([len(name) + len(value) for name, value in request.trailers])
         self.size_bytes = _OVERHEAD_BYTES + head_bytes + len(request.target) + len(body)
 
     @property

@@ -6,7 +6,7 @@ is there to save.
 
 import asyncio
 
-from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.shadow.answer import AnswerRoom, PrimaryAnswer, Want
@@ -48,8 +48,8 @@ class LocalBackend:
     def put(self, number: int, data: bytes) -> None:
         self._shadows.put(number, data)
 
-    def end(self, number: int) -> None:
-        self._shadows.end(number)
+    def end(self, number: int, trailers: Fields) -> None:
+        self._shadows.end(number, trailers)
 
     def primary(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
         self._shadows.primary(number, answer, body)

@@ -25,7 +25,7 @@ class ToWorker(IntEnum):
     CHUNK = 2
     """The next piece of an upload's body; no message."""
     END = 3
-    """The upload's body is complete; no message."""
+    """The upload's body is complete; the message is its trailers, and there is none without."""
     ABORT = 4
     """The proxy has ended this shadow: stop, and answer nothing; no message."""
     WANT = 5

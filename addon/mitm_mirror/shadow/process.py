@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.shadow.answer import PrimaryAnswer, Want
@@ -113,8 +113,12 @@ class WorkerProcess:
     def put(self, number: int, data: bytes) -> None:
         self._add_bare(ToWorker.CHUNK, number, data)
 
-    def end(self, number: int) -> None:
-        self._add_bare(ToWorker.END, number)
+    def end(self, number: int, trailers: Fields) -> None:
+        if not trailers:
+            self._add_bare(ToWorker.END, number)
+        elif not self._closed:
+            self._out.add(trailers, number, kind=ToWorker.END)
+            self._plan_flush()
 
     def primary(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
         if not self._closed:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.outcome import Outcome
@@ -72,11 +72,11 @@ class ShadowTasks:
         if upload is not None:
             upload.put(data)
 
-    def end(self, number: int) -> None:
-        """The upload is complete."""
+    def end(self, number: int, trailers: Fields) -> None:
+        """The upload is complete, but for its trailers."""
         upload = self._uploads.get(number)
         if upload is not None:
-            upload.end()
+            upload.end(trailers)
 
     def primary(self, number: int, answer: PrimaryAnswer, body: bytes) -> None:
         """What the primary was answered."""

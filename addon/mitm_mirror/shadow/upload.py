@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic
 
+from mitm_mirror.client.request import Fields
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.backend import Backend
 from mitm_mirror.shadow.ending import Token
@@ -36,6 +37,7 @@ class PoolUpload(Generic[Token]):
         self._end = end
         self._backend: Backend | None = None
         self._waiting: deque[bytes] = deque()
+        self._trailers: Fields = ()
         self._complete = False
         self._ended = False
 
@@ -48,25 +50,25 @@ class PoolUpload(Generic[Token]):
         """The next piece of the body."""
         if self._ended or not data:
             return
-        entry, size = self._entry, len(data) + CHUNK_OVERHEAD_BYTES
-        if not self._memory.take(entry.lane.memory, size):
-            text = f"the mirror is slower than the client: {entry.size_bytes} bytes of the body wait for it"
-            self._end(entry, Outcome.QUEUE_FULL, text)
+        if not self._hold(len(data) + CHUNK_OVERHEAD_BYTES):
             return
-        entry.size_bytes += size
         if self._backend is None:
             self._waiting.append(data)
         else:
-            self._backend.put(entry.number, data)
+            self._backend.put(self._entry.number, data)
 
-    def finish(self) -> None:
+    def finish(self, trailers: Fields = ()) -> None:
         """The body is complete: from now on its answer has `timeout_s` seconds."""
         if self._ended or self._complete:
             return
+        if trailers:  # held until the shadow ends: no worker says when they are sent
+            if not self._hold(sum(len(name) + len(value) for name, value in trailers)):
+                return
+            self._trailers = trailers
         self._complete = True
         self._tell_complete(self._entry, self.timeout_s)
         if self._backend is not None:
-            self._backend.end(self._entry.number)
+            self._backend.end(self._entry.number, trailers)
 
     def abort(self, outcome: Outcome, reason: str) -> None:
         """The body will never be complete; nothing where it is."""
@@ -79,7 +81,7 @@ class PoolUpload(Generic[Token]):
         while self._waiting:
             backend.put(self._entry.number, self._waiting.popleft())
         if self._complete:
-            backend.end(self._entry.number)
+            backend.end(self._entry.number, self._trailers)
 
     def taken(self, size: int) -> None:
         """The pool's call: the mirror has taken so much, overhead included."""
@@ -93,3 +95,13 @@ class PoolUpload(Generic[Token]):
         if self._backend is not None and not by_worker:
             self._backend.abort(self._entry.number)
         self._backend = None
+
+    def _hold(self, size: int) -> bool:
+        """Takes memory for so many bytes; where there is none the shadow has ended."""
+        entry = self._entry
+        if not self._memory.take(entry.lane.memory, size):
+            text = f"the mirror is slower than the client: {entry.size_bytes} bytes of the body wait for it"
+            self._end(entry, Outcome.QUEUE_FULL, text)
+            return False
+        entry.size_bytes += size
+        return True

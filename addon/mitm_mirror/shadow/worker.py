@@ -19,7 +19,7 @@ from typing import cast
 
 import msgspec
 
-from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.outcome import Outcome
@@ -55,6 +55,7 @@ class Worker:
         self._request_decoder = msgspec.msgpack.Decoder(OutgoingRequest)
         self._want_decoder = msgspec.msgpack.Decoder(Want)
         self._primary_decoder = msgspec.msgpack.Decoder(PrimaryAnswer)
+        self._trailers_decoder = msgspec.msgpack.Decoder(Fields)
         self._shadows = ShadowTasks(send, room, self)
         self._results: list[ShadowResult] = []
         self._taken: dict[int, int] = {}
@@ -85,7 +86,8 @@ class Worker:
             elif frame.kind == ToWorker.CHUNK:
                 self._shadows.put(frame.number, frame.body)
             elif frame.kind == ToWorker.END:
-                self._shadows.end(frame.number)
+                trailers = self._trailers_decoder.decode(frame.message) if frame.message else ()
+                self._shadows.end(frame.number, trailers)
             elif frame.kind == ToWorker.WANT:
                 self._shadows.want(frame.number, self._want_decoder.decode(frame.message))
             elif frame.kind == ToWorker.PRIMARY:
