@@ -1,12 +1,15 @@
 """Real mitmdump, real sockets: the scene that the end-to-end tests play in."""
 
 import contextlib
+import ssl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from lab.alpn import Place
 from lab.backend import Backend
+from lab.certificates import Authority
 from lab.mitmdump import Mitmdump, StartMitmdump
 from lab.quiet import import_mitmproxy
 from lab.rules import make_task_rules
@@ -60,6 +63,24 @@ def start(tmp_path: Path, confdir: Path, rules: Path) -> Iterator[StartMitmdump]
             return mitmdump
 
         yield start_mitmdump
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Makes servers behind TLS, and their rules in a folder of their own."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        yield Place(folder, Authority(tmp_path), stack)
+
+
+@pytest.fixture
+def trusting() -> ssl.SSLContext:
+    """Takes whatever certificate mitmproxy makes."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def interesting(lines: list[str]) -> list[str]:

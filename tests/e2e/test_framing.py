@@ -2,105 +2,18 @@
 
 import signal
 import ssl
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from lab.alpn import CLEAR, TLS, Place, pseudo
 from lab.backend import Backend
-from lab.certificates import Authority
-from lab.http2 import Fields, Http2Backend, Http2Request, send_http2, send_http2_at_once
+from lab.http2 import Fields, Http2Request, send_http2, send_http2_at_once
 from lab.mitmdump import StartMitmdump
-
-RULES = """
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: uploads}}
-spec:
-  hosts: [uploads.example]
-  http:
-  - match: [{{uri: {{prefix: /alone}}}}]
-    route: [{{destination: {{host: uploads.example, subset: v1}}}}]
-  - route: [{{destination: {{host: uploads.example, subset: v1}}}}]
-    mirror: {{host: uploads.example, subset: v2}}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: uploads}}
-spec:
-  host: uploads.example
-  trafficPolicy: {{tls: {{{tls}}}}}
-  subsets:
-  - {{name: v1, labels: {{version: v1}}}}
-  - {{name: v2, labels: {{version: v2}}}}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: uploads}}
-spec:
-  hosts: [uploads.example]
-  ports: [{{number: 443, name: https, protocol: HTTPS}}]
-  resolution: STATIC
-  endpoints:
-  - {{address: 127.0.0.1, ports: {{https: {v1}}}, labels: {{version: v1}}}}
-  - {{address: 127.0.0.1, ports: {{https: {v2}}}, labels: {{version: v2}}}}
-"""
-TLS = "mode: SIMPLE, insecureSkipVerify: true"
-CLEAR = "mode: DISABLE"
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: victim.example\r\n\r\n"
 BODY = SMUGGLED + b"x" * 4000
 STREAMED = {"stream_large_bodies": "2k"}
 """From its beginning where the addon mirrors it. Else mitmproxy sees half-way that the body is large."""
-
-
-def pseudo(method: str, path: str, host: str = "uploads.example") -> Fields:
-    written = {":method": method, ":scheme": "https", ":authority": host, ":path": path}
-    return [(name.encode(), value.encode()) for name, value in written.items()]
-
-
-@dataclass
-class Place:
-    """Where the servers of a test are made."""
-
-    rules: Path
-    issuer: Authority
-    stack: ExitStack
-
-    def _context(self, alpn: str) -> ssl.SSLContext:
-        context = self.issuer.server_context(self.issuer.issue("uploads.example"), [], mutual=False)
-        if alpn:
-            context.set_alpn_protocols([alpn])
-        return context
-
-    def http1(self, label: str, alpn: str) -> Backend:
-        return self.stack.enter_context(Backend(label, tls=self._context(alpn)))
-
-    def http2(self, label: str) -> Http2Backend:
-        return self.stack.enter_context(Http2Backend(label, tls=self._context("h2")))
-
-    def write(self, v1: Backend | Http2Backend, v2: Backend | Http2Backend, tls: str = TLS) -> None:
-        text = RULES.format(tls=tls, v1=v1.port, v2=v2.port)
-        (self.rules / "rules.yaml").write_text(text, encoding="utf-8")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    rules = tmp_path / "uploads"
-    rules.mkdir()
-    with ExitStack() as stack:
-        yield Place(rules, Authority(tmp_path), stack)
-
-
-@pytest.fixture
-def trusting() -> ssl.SSLContext:
-    """Takes whatever certificate mitmproxy makes."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def assert_chunked(backend: Backend, count: int = 1) -> None:

@@ -16,7 +16,7 @@ from mitmproxy.proxy import context, server_hooks
 from mitmproxy.test import taddons, tflow
 
 from lab.ports import ReservedPort
-from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.metrics.traffic import TrafficKey
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.addon import MirrorAddon
@@ -82,8 +82,8 @@ class RecordingUpload:
     def write(self, data: bytes) -> None:
         self.calls.append(data)
 
-    def finish(self) -> None:
-        self.calls.append("finish")
+    def finish(self, trailers: Fields) -> None:
+        self.calls.append(("finish", *trailers) if trailers else "finish")
 
     def abort(self, outcome: Outcome, reason: str) -> None:
         self.calls.append(outcome)
@@ -410,6 +410,24 @@ async def test_a_streamed_body_is_copied_on_its_way(tmp_path: Path) -> None:
     assert [b"one", b"two", "finish"] == upload.calls
     assert (b"content-length", b"6") in upload.request.headers
     assert [] == bench.pool.submitted
+
+
+TRAILERS = ((b"x-sum", b"6"),)
+
+
+@in_loop
+async def test_trailers_go_with_the_end_of_a_streamed_copy(tmp_path: Path) -> None:
+    """Also where the primary goes on in HTTP/1, and so without them."""
+    async with running(tmp_path) as bench:
+        flow = make_flow(method="POST")
+        flow.request.headers["content-length"] = "3"
+        flow.request.stream = True
+        await stream(bench, flow, b"one")
+        flow.request.trailers = http.Headers(TRAILERS)
+        await bench.cycle(flow, "request")
+
+    assert [b"one", ("finish", *TRAILERS)] == bench.pool.uploads[0].calls
+    assert flow.request.trailers is None
 
 
 @in_loop

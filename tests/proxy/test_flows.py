@@ -192,6 +192,32 @@ def test_copy_equals_the_primary_apart_from_its_host() -> None:
     assert ("https", "::1", 8002, "httpbin") == (shadow.scheme, shadow.address, shadow.port, shadow.sni)
 
 
+TRAILERS = ((b"x-sum", b"6"), (b"x-sum", b"7"))
+
+
+@pytest.mark.parametrize(
+    ("version", "scheme", "http2", "trailers"),
+    [
+        pytest.param(b"HTTP/2.0", "https", False, TRAILERS, id="the mirror may choose HTTP/2"),
+        pytest.param(b"HTTP/2.0", "http", True, TRAILERS, id="HTTP/2 in clear text"),
+        pytest.param(b"HTTP/2.0", "http", False, (), id="HTTP/1 in clear text"),
+        pytest.param(b"HTTP/1.1", "https", False, (), id="the mirror is offered HTTP/1 only"),
+    ],
+)
+def test_a_copy_has_the_trailers_where_its_protocol_does(
+    version: bytes, scheme: str, http2: bool, trailers: HeaderFields
+) -> None:
+    flow = make_flow(version=version, authority=b"httpbin:8080")
+    flow.request.trailers = http.Headers(TRAILERS)
+    endpoint = Endpoint("::1", 8002, scheme, http2=http2)  # type: ignore[arg-type]  # as above
+    copy = make_copy()
+
+    shadow = copy_request(flow, copy, Target("httpbin", "v2", 8080, endpoint), 0)
+
+    assert shadow.trailers == trailers
+    assert shadow.http2 is bool(trailers)
+
+
 @pytest.mark.parametrize(
     ("mode", "names"),
     [

@@ -59,10 +59,6 @@ def upgrading(flow: http.HTTPFlow) -> None:
     flow.request.headers["Upgrade"] = "websocket"
 
 
-def with_trailers(flow: http.HTTPFlow) -> None:
-    flow.request.trailers = http.Headers(a="b")
-
-
 def upstream_mode(flow: http.HTTPFlow) -> None:
     flow.client_conn.proxy_mode = mode_specs.ProxyMode.parse("upstream:http://127.0.0.1:1")
 
@@ -76,7 +72,6 @@ def elsewhere(flow: http.HTTPFlow) -> None:
     [
         pytest.param(streamed, "mitmproxy streams the request", id="streamed"),
         pytest.param(upgrading, "the request upgrades the connection", id="upgrade"),
-        pytest.param(with_trailers, "the request has trailers", id="trailers"),
         pytest.param(upstream_mode, "all goes through an upstream proxy", id="upstream proxy"),
         pytest.param(elsewhere, "another addon sends the request elsewhere", id="changed by another addon"),
     ],

@@ -12,8 +12,6 @@ from mitm_mirror.routing.decision import MirrorCopy
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.shadow.governor import Governor
 
-TRAILERS = "a request with trailers is not mirrored"
-
 Refusal = tuple[Outcome, str]
 """How the shadow ends, and in which words; those are empty where the outcome says it all."""
 
@@ -52,8 +50,6 @@ class Admission:
             return Outcome.BODY_TOO_LARGE, "streamed without a copy"
         if body_bytes > self.body_limit_bytes:
             return Outcome.BODY_TOO_LARGE, f"{body_bytes} bytes, mirror_body_limit is {self.body_limit_bytes}"
-        if flow.request.trailers:
-            return Outcome.PROTOCOL_ERROR, TRAILERS
         if asks_to_upgrade(flow.request):
             return Outcome.PROTOCOL_ERROR, "a request to upgrade the connection is not mirrored"
         return None

@@ -96,13 +96,10 @@ def goes_over_http1(request: http.Request) -> bool:
     return request.scheme == "http" and not (isinstance(host, UpstreamAddress) and host.http2)
 
 
-def drop_trailers(request: http.Request) -> None:
-    """Takes the trailers of a request that goes on in HTTP/1 away, as RFC 9110, 6.5.1 allows.
-
-    mitmproxy cannot write them there, and would end the client's connection.
-    """
-    if request.trailers and goes_over_http1(request):
-        request.trailers = None
+def trailers_of(request: http.Request) -> HeaderFields:
+    """Its trailers. Rules have no say in them: Envoy, too, changes those of no request."""
+    trailers = request.data.trailers
+    return trailers.fields if trailers else ()
 
 
 def frame_http2_body(request: http.Request) -> None:
@@ -213,6 +210,8 @@ def primary_request(flow: http.HTTPFlow, forward: Forward, target: Target, body:
 def _outgoing(request: http.Request, target: Target, sni: str, fields: HeaderFields) -> OutgoingRequest:
     endpoint = target.endpoint
     scheme = endpoint.scheme or request.scheme
+    # What mitmproxy does for the primary: over TLS it offers what the client has offered.
+    http2 = endpoint.http2 or (scheme == "https" and request.is_http2)
     return OutgoingRequest(
         scheme=scheme,
         address=endpoint.address,
@@ -222,8 +221,8 @@ def _outgoing(request: http.Request, target: Target, sni: str, fields: HeaderFie
         target=request.data.path,
         headers=fields,
         tls=endpoint.tls,
-        # What mitmproxy does for the primary: over TLS it offers what the client has offered.
-        http2=endpoint.http2 or (scheme == "https" and request.is_http2),
+        http2=http2,
+        trailers=trailers_of(request) if http2 else (),
     )
 
 

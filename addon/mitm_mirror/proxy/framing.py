@@ -8,6 +8,16 @@ from mitmproxy.proxy.layers.http import is_h3_alpn
 from mitm_mirror.proxy.flows import frame_http2_stream, goes_over_http1
 
 
+def speaks_http1(server: connection.Server) -> bool:
+    """Whether mitmproxy sends HTTP/1 over a connection that is set up; it goes by what ALPN chose."""
+    return server.alpn != b"h2" and not is_h3_alpn(server.alpn)
+
+
+def is_for_tls_server(request: http.Request, server: connection.Server) -> bool:
+    """Whether it goes to the server of a TLS connection."""
+    return request.scheme == "https" and (request.data.host, request.data.port) == server.address
+
+
 class UnframedUploads:
     """Gives them the framing that HTTP/1 needs, between the connection to their server and their heads.
 
@@ -54,14 +64,8 @@ class UnframedUploads:
 
     def agreed(self, client: connection.Client, server: connection.Server) -> None:
         """TLS is set up with a server: what goes to it may be sent."""
-        if server.alpn == b"h2" or is_h3_alpn(server.alpn):
-            return
-        self._frame(
-            client,
-            lambda request: (
-                request.scheme == "https" and (request.data.host, request.data.port) == server.address
-            ),
-        )
+        if speaks_http1(server):
+            self._frame(client, lambda request: is_for_tls_server(request, server))
 
     def _frame(self, client: connection.Client, may_go: Callable[[http.Request], bool]) -> None:
         # Several may wait for one connection. In HTTP/1 it serves the first of them, and mitmproxy makes

@@ -17,11 +17,11 @@ from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.observe.ledger import Ledger, MirrorKey
 from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.proxy.admission import TRAILERS, Admission, Refusal
+from mitm_mirror.proxy.admission import Admission, Refusal
 from mitm_mirror.proxy.compared import ComparedCopy, ComparedRequest
 from mitm_mirror.proxy.comparing import Comparing
 from mitm_mirror.proxy.exchange import Exchange
-from mitm_mirror.proxy.flows import copy_request
+from mitm_mirror.proxy.flows import copy_request, trailers_of
 from mitm_mirror.proxy.loops import head_key, shadow_key
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.noise_copies import NoiseCopies, NoiseCopy
@@ -140,11 +140,9 @@ class Mirrors:
 
     def finish(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The body that was fed is complete, and about to be so for the primary."""
+        trailers = trailers_of(flow.request)
         for upload in exchange.uploads or ():
-            if flow.request.trailers:
-                upload.abort(TRAILERS, Outcome.PROTOCOL_ERROR)
-            else:
-                upload.finish()
+            upload.finish(trailers)
 
     def abort(self, exchange: Exchange) -> None:
         """The flow has failed: what was fed and is not complete will never be."""

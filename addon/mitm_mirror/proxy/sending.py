@@ -96,8 +96,6 @@ class PrimarySender:
             return "mitmproxy streams the request"
         if "upgrade" in request.headers:
             return "the request upgrades the connection"
-        if request.trailers:
-            return "the request has trailers"
         if request.is_http2 and is_grpc(request):
             return "the request is gRPC, whose status comes in trailers"
         if isinstance(flow.client_conn.proxy_mode, mode_specs.UpstreamMode):
@@ -152,7 +150,7 @@ class PrimarySender:
             if not tasks:
                 del self._under_way[client]
         if sent.end is PrimaryEnd.UNSENDABLE:
-            self._warn(forward, f"the request cannot be written as HTTP/1.1 ({sent.error})")
+            self._warn(forward, f"the request cannot be written as HTTP ({sent.error})")
             return
         exchange.sent = sent
         if sent.end is PrimaryEnd.EVENT_STREAM or sent.end is PrimaryEnd.TOO_LARGE:

@@ -15,7 +15,6 @@ from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.exchange import Exchange, Exchanges, StreamTap
 from mitm_mirror.proxy.flows import (
-    drop_trailers,
     frame_http2_body,
     has_body_of_unknown_size,
     hide_proxy_credentials,
@@ -24,6 +23,7 @@ from mitm_mirror.proxy.framing import UnframedUploads
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.primary import primary_record
 from mitm_mirror.proxy.sending import PrimarySender
+from mitm_mirror.proxy.trailers import LateTrailers
 from mitm_mirror.routing.decision import Forward
 
 
@@ -44,6 +44,7 @@ class MirrorTail:
         self._mirrors = mirrors
         self._log_copy = log_copy
         self._unframed = UnframedUploads()
+        self._trailers = LateTrailers()
         self.sender: PrimarySender | None = None
         """None before the first configuration and after the end."""
 
@@ -75,24 +76,34 @@ class MirrorTail:
     def tls_established_server(self, data: tls.TlsData) -> None:
         if isinstance(data.conn, connection.Server):
             self._unframed.agreed(data.context.client, data.conn)
+            self._trailers.agreed(data.context.client, data.conn)
 
     @guarded
     def client_disconnected(self, client: connection.Client) -> None:
         self._unframed.release(client.id)
+        self._trailers.release(client.id)
 
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if flow.intercepted:
             return self._go_on_when_resumed(flow)
         self._copy(flow)
+        if flow.request.trailers:
+            self._settle_trailers(flow)
         return self._send(flow)
 
     async def _go_on_when_resumed(self, flow: http.HTTPFlow) -> None:
         # A person holds it, and may change or kill it yet; the primary waits just as long.
         await flow.wait_for_resume()
         self._copy(flow)
+        if flow.request.trailers:
+            self._settle_trailers(flow)
         pending = self._send(flow)
         if pending is not None:
             await pending
+
+    @guarded
+    def _settle_trailers(self, flow: http.HTTPFlow) -> None:
+        self._trailers.settle(flow)
 
     @guarded
     def _send(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
@@ -111,7 +122,6 @@ class MirrorTail:
     def _copy(self, flow: http.HTTPFlow) -> None:
         self._unframed.forget(flow)
         frame_http2_body(flow.request)
-        drop_trailers(flow.request)
         exchange = self._exchanges.get(flow)
         if exchange is None or flow.error or not isinstance(exchange.decision, Forward):
             return
@@ -124,6 +134,8 @@ class MirrorTail:
 
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.request.trailers:
+            self._trailers.forget(flow)
         exchange = self._exchanges.get(flow)
         if exchange is None or flow.response is None:
             return
@@ -142,6 +154,8 @@ class MirrorTail:
     @guarded
     def error(self, flow: http.HTTPFlow) -> None:
         self._unframed.forget(flow)
+        if flow.request.trailers:
+            self._trailers.forget(flow)
         self._log_primary(flow)
 
     def _log_primary(self, flow: http.HTTPFlow) -> None:

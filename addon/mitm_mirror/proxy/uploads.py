@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mitm_mirror.client.request import Fields
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.upload import PoolUpload
 
@@ -25,9 +26,9 @@ class ShadowUpload:
         else:
             self._upload.write(data)
 
-    def finish(self) -> None:
-        """The body is complete."""
-        self._upload.finish()
+    def finish(self, trailers: Fields) -> None:
+        """The body is complete, and followed by these."""
+        self._upload.finish(trailers)
 
     def abort(self, reason: str, outcome: Outcome = Outcome.CANCELLED) -> None:
         """The body will never be complete, here at least."""
