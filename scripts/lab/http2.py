@@ -39,7 +39,8 @@ class Http2Backend:
     def __init__(self, label: str, tls: ssl.SSLContext | None = None) -> None:
         self.label = label
         self.requests: list[Http2Request] = []
-        self.connections = 0
+        self.transports: list[asyncio.Transport] = []
+        """Of all connections that were made; one whose handshake failed was not."""
         self.lost_connections = 0
         self._changed = threading.Condition()
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -49,6 +50,10 @@ class Http2Backend:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, args=(listener, tls), daemon=True)
         self._thread.start()
+
+    @property
+    def connections(self) -> int:
+        return len(self.transports)
 
     def wait_for_count(self, count: int) -> list[Http2Request]:
         """The requests, once there are so many; TimeoutError past the deadline."""
@@ -72,19 +77,15 @@ class Http2Backend:
 
     def _serve(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         asyncio.set_event_loop(self._loop)
-        made: list[_ServerConnection] = []
-
-        def connection() -> _ServerConnection:
-            made.append(_ServerConnection(self))
-            return made[-1]
-
-        server = self._loop.run_until_complete(self._loop.create_server(connection, sock=listener, ssl=tls))
+        server = self._loop.run_until_complete(
+            self._loop.create_server(lambda: _ServerConnection(self), sock=listener, ssl=tls)
+        )
         try:
             self._loop.run_forever()
         finally:
             server.close()
-            for found in made:
-                found.transport.abort()
+            for transport in self.transports:
+                transport.abort()
             self._loop.run_until_complete(asyncio.sleep(0))
             self._loop.close()
 
@@ -108,7 +109,7 @@ class _ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self._backend.connections += 1
+        self._backend.transports.append(transport)
         self._h2.initiate_connection()
         transport.write(self._h2.data_to_send())
 

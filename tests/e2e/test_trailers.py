@@ -2,6 +2,7 @@
 
 import signal
 import ssl
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,36 @@ def test_a_host_without_rules(
 
     [seen] = v1.requests
     check(v1, seen)
+
+
+@pytest.mark.parametrize("alpn", ["h2", "http/1.1"])
+def test_a_replay(
+    place: Place, start: StartMitmdump, trusting: ssl.SSLContext, tmp_path: Path, alpn: str
+) -> None:
+    recorded = tmp_path / "recorded.flows"
+    v1, v2 = place.http2("v1"), place.http2("v2")
+    place.write(v1, v2)
+    mitmdump = start(
+        mode=REVERSE,
+        mirror_rules=str(place.rules),
+        mirror_flows="off",  # else the shadow would be replayed as well
+        save_stream_file=str(recorded),
+    )
+    [request] = uploads("/1")
+    assert send_http2(mitmdump.port, trusting, "uploads", request) == (200, b"v1")
+    v2.wait_for_count(1)
+    stop(mitmdump)
+
+    again = place.server("v1", alpn)
+    place.write(again, v2)
+    mitmdump = start(mirror_rules=str(place.rules), arguments=["-C", str(recorded)])
+    assert mitmdump.wait() == 0, mitmdump.output
+    assert "crashed" not in mitmdump.output
+
+    [seen] = again.requests
+    assert bytes(seen.body) == b"abc"
+    check(again, seen)
+    assert [shadow.trailers for shadow in v2.wait_for_count(2)] == [TRAILERS] * 2
 
 
 @pytest.mark.parametrize("alpn", ["h2", "http/1.1"])

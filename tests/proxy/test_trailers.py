@@ -100,6 +100,17 @@ def test_what_is_not_waiting_any_more_keeps_what_was_sent(end: str) -> None:
     assert flow.request.trailers
 
 
+def test_a_flow_that_is_replayed_has_another_client_than_its_connection() -> None:
+    flow, trailers = make_flow(), LateTrailers()
+    flow.is_replay = "request"
+    trailers.settle(flow)
+
+    trailers.agreed(flow.client_conn.copy(), make_server(b"http/1.1"))
+
+    assert not flow.request.trailers
+    assert trailers._waiting == {}
+
+
 def test_nothing_is_remembered_of_requests_that_are_settled() -> None:
     trailers = LateTrailers()
     dropped, answered, streamed = make_flow(), make_flow(), make_flow(alpn=b"h2")

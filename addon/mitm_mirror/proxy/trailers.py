@@ -5,6 +5,10 @@ from mitmproxy import connection, http
 from mitm_mirror.proxy.flows import goes_over_http1
 from mitm_mirror.proxy.framing import is_for_tls_server, speaks_http1
 
+_REPLAYED = ""
+"""In the place of a client: mitmproxy replays a flow over a copy of its client's connection, with an id that
+no flow has."""
+
 
 class LateTrailers:
     """Takes the trailers of a request away that goes on in HTTP/1, as RFC 9110, 6.5.1 allows.
@@ -29,15 +33,16 @@ class LateTrailers:
         else:
             # It may go over a connection that stands: mitmproxy has an HTTP/2 client's requests share one
             # only if it speaks HTTP/2. For any other there is a handshake first.
-            self._waiting.setdefault(flow.client_conn.id, {})[flow] = flow.server_conn
+            self._waiting.setdefault(_client_id(flow), {})[flow] = flow.server_conn
 
     def forget(self, flow: http.HTTPFlow) -> None:
         """It has an answer, or has failed."""
-        waiting = self._waiting.get(flow.client_conn.id)
+        client_id = _client_id(flow)
+        waiting = self._waiting.get(client_id)
         if waiting is not None:
             waiting.pop(flow, None)
             if not waiting:
-                del self._waiting[flow.client_conn.id]
+                del self._waiting[client_id]
 
     def release(self, client_id: str) -> None:
         """The client has left."""
@@ -49,8 +54,13 @@ class LateTrailers:
             return
         # Also those for which mitmproxy makes further connections, which may yet choose HTTP/2: which one is
         # sent over this one no hook tells.
-        for flow, first in list(self._waiting.get(client.id, {}).items()):
-            sent = flow.server_conn is not first
-            if not sent and is_for_tls_server(flow.request, server):
-                flow.request.trailers = None
-                self.forget(flow)
+        for client_id in (client.id, _REPLAYED):
+            for flow, first in list(self._waiting.get(client_id, {}).items()):
+                sent = flow.server_conn is not first
+                if not sent and is_for_tls_server(flow.request, server):
+                    flow.request.trailers = None
+                    self.forget(flow)
+
+
+def _client_id(flow: http.HTTPFlow) -> str:
+    return _REPLAYED if flow.is_replay else flow.client_conn.id
