@@ -1,7 +1,7 @@
 """Ends a request with its trailers, which httpcore cannot: it ends each body with an empty DATA frame.
 
-Only in HTTP/2. Over HTTP/1.1 they are left out, as whoever forwards a message may (RFC 9110, 6.5.1) and
-as mitmproxy does; and h11 would write them without the `Trailer` line that announces them.
+Only in HTTP/2. Over HTTP/1.1 they are left out, as whoever forwards a message may (RFC 9110, 6.5.1), and
+as they are of a primary that goes on in HTTP/1.
 """
 
 import re
