@@ -178,6 +178,18 @@ def bench_mirroring(*, full: bool, turns: int) -> list[Row]:
     return rows
 
 
+def bench_goal(*, turns: int) -> list[Row]:
+    """Measures the addon with its log alone in each state of the mirror: many pairs in little time."""
+    rows: list[Row] = []
+    ours = [contender for contender in find_contenders() if contender.name == OURS]
+    for mirror in MIRRORS:
+        scenario = Scenario(mirror)
+        print(f"\nGoal: {scenario}, {turns} pairs of turns")
+        _print_columns()
+        rows += measure(scenario, ours, turns)
+    return rows
+
+
 def bench_layers(*, turns: int) -> list[Row]:
     """Measures plain mitmdump with one thing more a row, up to all that mirroring is, and prints the rows."""
     scenario = Scenario("healthy")
