@@ -1,4 +1,4 @@
-"""Notices that rule files changed, by a fingerprint of them once a second, as mitmproxy watches its scripts.
+"""Notices that rule files changed, by a fingerprint of them three times a second.
 
 So a symlink that is swapped (a Kubernetes ConfigMap mount), a folder that is deleted and made again, and a
 file system that sends no events are all noticed. Events would tell sooner, but the thread that waits for
@@ -6,18 +6,17 @@ them asks for Python's lock twenty times a second, for which the proxy's own thr
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Sequence
 
 from mitm_mirror.resources.load import list_rule_files
 
-POLL_S = 1.0
+POLL_S = 0.3
 
 SETTLE_S = 0.1
 """Who writes files writes several, and not all at once: after a change it is waited for the rest of them."""
 
-Fingerprint = tuple[tuple[str, str, int, int, int, int], ...]
-"""(path, real path, device, inode, mtime in ns, size) of every rule file, in order."""
+Fingerprint = tuple[tuple[str, int, int, int, int], ...]
+"""(path, device, inode, mtime in ns, size) of every rule file, in order. Another link shows in the inode."""
 
 
 def fingerprint(paths: Sequence[str]) -> Fingerprint:
@@ -28,9 +27,7 @@ def fingerprint(paths: Sequence[str]) -> Fingerprint:
             stat = path.stat()
         except OSError:
             continue
-        entries.append(
-            (str(path), os.path.realpath(path), stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        )
+        entries.append((str(path), stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size))
     return tuple(entries)
 
 
