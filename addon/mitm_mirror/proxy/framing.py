@@ -6,6 +6,7 @@ from mitmproxy import connection, http
 from mitmproxy.proxy.layers.http import is_h3_alpn
 
 from mitm_mirror.proxy.flows import frame_http2_stream, goes_over_http1
+from mitm_mirror.proxy.waiting import WaitingFlows
 
 
 def speaks_http1(server: connection.Server) -> bool:
@@ -33,8 +34,7 @@ class UnframedUploads:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, dict[http.HTTPFlow, connection.Server]] = {}
-        """By client connection; with what stood for the server at first: another one is the real one."""
+        self._waiting = WaitingFlows()
 
     def expect(self, flow: http.HTTPFlow) -> None:
         """Call it at the end of `requestheaders`."""
@@ -44,15 +44,11 @@ class UnframedUploads:
         if request.stream and goes_over_http1(request):
             frame_http2_stream(request)  # as certain as it will ever be
         else:
-            self._waiting.setdefault(flow.client_conn.id, {})[flow] = flow.server_conn
+            self._waiting.add(flow.client_conn.id, flow)
 
     def forget(self, flow: http.HTTPFlow) -> None:
         """Its body is complete, and gets a length if it was not sent yet; or it ended without."""
-        waiting = self._waiting.get(flow.client_conn.id)
-        if waiting is not None:
-            waiting.pop(flow, None)
-            if not waiting:
-                del self._waiting[flow.client_conn.id]
+        self._waiting.forget(flow.client_conn.id, flow)
 
     def release(self, client_id: str) -> None:
         """The client has left."""
@@ -72,7 +68,6 @@ class UnframedUploads:
         # others for the rest, each with its hooks. Should one of those choose HTTP/2 after all (behind one
         # address are servers that differ), its request has a framing too many and is refused there. Which
         # one that will be no hook tells, and to take it from another would let that one's body be smuggled.
-        for flow, first in self._waiting.get(client.id, {}).items():
-            sent = flow.server_conn is not first
-            if flow.request.stream and not sent and may_go(flow.request):
+        for flow in self._waiting.unsent(client.id):
+            if flow.request.stream and may_go(flow.request):
                 frame_http2_stream(flow.request)

@@ -4,6 +4,7 @@ from mitmproxy import connection, http
 
 from mitm_mirror.proxy.flows import goes_over_http1
 from mitm_mirror.proxy.framing import is_for_tls_server, speaks_http1
+from mitm_mirror.proxy.waiting import WaitingFlows
 
 _REPLAYED = ""
 """In the place of a client: mitmproxy replays a flow over a copy of its client's connection, with an id that
@@ -19,8 +20,8 @@ class LateTrailers:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, dict[http.HTTPFlow, connection.Server]] = {}
-        """As in `UnframedUploads`, and for the same reasons."""
+        self._waiting = WaitingFlows()
+        """For the same reasons as in `UnframedUploads`."""
 
     def settle(self, flow: http.HTTPFlow) -> None:
         """Call it at the end of `request`, where there are any."""
@@ -33,16 +34,11 @@ class LateTrailers:
         else:
             # It may go over a connection that stands: mitmproxy has an HTTP/2 client's requests share one
             # only if it speaks HTTP/2. For any other there is a handshake first.
-            self._waiting.setdefault(_client_id(flow), {})[flow] = flow.server_conn
+            self._waiting.add(_client_id(flow), flow)
 
     def forget(self, flow: http.HTTPFlow) -> None:
         """It has an answer, or has failed."""
-        client_id = _client_id(flow)
-        waiting = self._waiting.get(client_id)
-        if waiting is not None:
-            waiting.pop(flow, None)
-            if not waiting:
-                del self._waiting[client_id]
+        self._waiting.forget(_client_id(flow), flow)
 
     def release(self, client_id: str) -> None:
         """The client has left."""
@@ -55,9 +51,8 @@ class LateTrailers:
         # Also those for which mitmproxy makes further connections, which may yet choose HTTP/2: which one is
         # sent over this one no hook tells.
         for client_id in (client.id, _REPLAYED):
-            for flow, first in list(self._waiting.get(client_id, {}).items()):
-                sent = flow.server_conn is not first
-                if not sent and is_for_tls_server(flow.request, server):
+            for flow in self._waiting.unsent(client_id):
+                if is_for_tls_server(flow.request, server):
                     flow.request.trailers = None
                     self.forget(flow)
 
