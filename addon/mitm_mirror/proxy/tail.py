@@ -86,20 +86,20 @@ class MirrorTail:
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if flow.intercepted:
             return self._go_on_when_resumed(flow)
-        self._copy(flow)
-        if flow.request.trailers:
-            self._settle_trailers(flow)
-        return self._send(flow)
+        return self._go_on(flow)
 
     async def _go_on_when_resumed(self, flow: http.HTTPFlow) -> None:
         # A person holds it, and may change or kill it yet; the primary waits just as long.
         await flow.wait_for_resume()
+        pending = self._go_on(flow)
+        if pending is not None:
+            await pending
+
+    def _go_on(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         self._copy(flow)
         if flow.request.trailers:
             self._settle_trailers(flow)
-        pending = self._send(flow)
-        if pending is not None:
-            await pending
+        return self._send(flow)
 
     @guarded
     def _settle_trailers(self, flow: http.HTTPFlow) -> None:
