@@ -295,7 +295,7 @@ def bench_cost(arguments: argparse.Namespace) -> float:
             f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, 16 connections, requests without a body"
         )
         arguments.picture.write_text(picture(rows, caption), "utf-8")
-    ours = next(row for row in rows if row.contender == OURS)
+    ours = next(row for row in rows if row.contender == OURS.name)
     return ours.plain_cpu_us
 
 

@@ -172,7 +172,7 @@ def bench_mirroring(*, full: bool, turns: int) -> list[Row]:
         for family in families:
             group = [contender for contender in contenders if contender.family == family]
             if not full and scenario != Scenario(scenario.mirror):
-                group = [contender for contender in group if contender.name == OURS]
+                group = [contender for contender in group if contender is OURS]
             if group:
                 rows += measure(scenario, group, turns)
     return rows
@@ -181,21 +181,20 @@ def bench_mirroring(*, full: bool, turns: int) -> list[Row]:
 def bench_goal(*, turns: int) -> list[Row]:
     """Measures the addon with its log alone in each state of the mirror: many pairs in little time."""
     rows: list[Row] = []
-    ours = [contender for contender in find_contenders() if contender.name == OURS]
     for mirror in MIRRORS:
         scenario = Scenario(mirror)
         print(f"\nGoal: {scenario}, {turns} pairs of turns")
         _print_columns()
-        rows += measure(scenario, ours, turns)
+        rows += measure(scenario, [OURS], turns)
     return rows
 
 
-def bench_layers(*, turns: int) -> list[Row]:
+def bench_layers(*, turns: int) -> None:
     """Measures plain mitmdump with one thing more a row, up to all that mirroring is, and prints the rows."""
     scenario = Scenario("healthy")
     print(f"\nLayers: {scenario}, {turns} pairs of turns")
     _print_columns()
-    return measure(scenario, LAYERS_OF_COST, turns)
+    measure(scenario, LAYERS_OF_COST, turns)
 
 
 def _print_columns() -> None:

@@ -47,20 +47,17 @@ def _ours(*, log: bool, compare: str = "off", host: str = HOST, percentage: int 
     return start
 
 
-OURS = "mitm-mirror, log"
-
-
-OURS_ALONE = "and mirrors all of it"
-BESIDE = "mitmdump beside a worker"
+OURS = Contender("mitm-mirror, log", _ours(log=True))
+"""What the goal is about."""
 
 LAYERS_OF_COST = (
     Contender("an addon without hooks", _script(LAYERS / "no_hooks.py"), sends=False),
     Contender("two with all of our hooks", _script(LAYERS / "empty_hooks.py"), sends=False),
     Contender("ours, no rule for the host", _ours(log=False, host="elsewhere"), sends=False),
     Contender("and routes by a rule", _ours(log=False, percentage=0), sends=False),
-    Contender(OURS_ALONE, _ours(log=False)),
-    Contender(OURS, _ours(log=True)),
-    Contender(BESIDE, _script(LAYERS / "sent_beside.py")),
+    Contender("and mirrors all of it", _ours(log=False)),
+    OURS,
+    Contender("mitmdump beside a worker", _script(LAYERS / "sent_beside.py")),
 )
 """From mitmdump with next to nothing to all of this addon; the last one mirrors without it."""
 
@@ -71,7 +68,7 @@ def find_contenders() -> list[Contender]:
         Contender("replay.client", _script(RIVALS / "replay_client.py")),
         Contender("httpx in the hook", _script(RIVALS / "httpx_hook.py")),
         Contender("mitm-mirror", _ours(log=False)),
-        Contender(OURS, _ours(log=True)),
+        OURS,
         Contender("mitm-mirror, log, compare", _ours(log=True, compare="on")),
     ]
     if find_envoy() is not None:
