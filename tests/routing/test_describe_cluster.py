@@ -1,7 +1,6 @@
 """How a cluster's policy and state are shown."""
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 
 from mitm_mirror.resources.load import load_text
@@ -231,7 +230,7 @@ def test_outlier_policy_without_any_count() -> None:
 )
 def test_passthrough_goes_where_the_client_addressed_it(host: str, expected: str) -> None:
     table, _ = compiled("loadBalancer: {simple: PASSTHROUGH}")
-    head = replace(HEAD, original_host=host, original_port=8443)
+    head = msgspec.structs.replace(HEAD, original_host=host, original_port=8443)
     decision = table.decide(head, lambda: 0.0)
 
     if not expected:
@@ -250,7 +249,7 @@ def test_maglev_keeps_a_key_where_it_is() -> None:
     states = ClusterStates(lambda: 0.0, lambda _: None)
 
     def endpoint(user: int, draw: float) -> str:
-        decision = table.decide(replace(HEAD, target=b"/?u=%d" % user), lambda: draw, states)
+        decision = table.decide(msgspec.structs.replace(HEAD, target=b"/?u=%d" % user), lambda: draw, states)
         assert isinstance(decision, Forward)
         return decision.target.endpoint.address
 

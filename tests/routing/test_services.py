@@ -1,8 +1,8 @@
 """From ServiceEntry, WorkloadEntry and DestinationRule to endpoints."""
 
 from collections import Counter
-from dataclasses import replace
 
+import msgspec
 import pytest
 
 from mitm_mirror.routing.decision import Answer, Endpoint, Forward, PassThrough
@@ -47,7 +47,7 @@ def endpoint(rules, head):
         vantage: Vantage = DEFAULT_VANTAGE,
         **request: object,
     ):
-        asked = replace(head(port=port), **request)
+        asked = msgspec.structs.replace(head(port=port), **request)
         decision = rules(RULES % destination + entries, vantage).decide(asked, lambda: chance)
         if isinstance(decision, Answer):
             assert (decision.status, decision.reason) == (503, "no_endpoint")
@@ -335,7 +335,7 @@ def test_a_mirror_goes_where_its_request_says(rules, head) -> None:
     static = f"hosts: [b], {STATIC}, endpoints: [{{address: 10.0.0.1}}]"
     table = rules(text + entry(static) + entry(f"hosts: [c], {PORT}", "c"))
 
-    known = table.decide(replace(head(), **ORIGINAL), lambda: 0.0).mirrors[0]
+    known = table.decide(msgspec.structs.replace(head(), **ORIGINAL), lambda: 0.0).mirrors[0]
     unknown = table.decide(head(), lambda: 0.0).mirrors[0]
 
     assert (known.outcome, known.target.endpoint) == (None, Endpoint("192.0.2.7", 8443, "http"))
@@ -347,7 +347,7 @@ def test_it_is_said_to_people(rules, head) -> None:
 
     assert "  endpoint where the client addressed its request" in table.describe()
     assert "endpoint  http://192.0.2.7:8443" in render_explanation(
-        explain(table, replace(head(), **ORIGINAL))
+        explain(table, msgspec.structs.replace(head(), **ORIGINAL))
     )
     assert "the request does not say where it is to go" in render_explanation(explain(table, head()))
 

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from mitm_mirror.observe.compare import Verdict
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.decision import AnswerReason
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class MirrorKey:
+class MirrorKey(msgspec.Struct, frozen=True, order=True):
     """One mirror policy: what the counts are kept by."""
 
     virtual_service: str

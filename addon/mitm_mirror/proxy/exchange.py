@@ -2,8 +2,8 @@
 
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+import msgspec
 from mitmproxy import http
 
 from mitm_mirror.proxy.compared import ComparedRequest
@@ -15,8 +15,7 @@ from mitm_mirror.routing.request import RequestHead
 Stream = Callable[[bytes], Iterable[bytes] | bytes] | bool
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """One matched request on its way."""
 
     head: RequestHead
@@ -47,8 +46,7 @@ class Exchange:
     and where nobody asks."""
 
 
-@dataclass(slots=True)
-class StreamTap:
+class StreamTap(msgspec.Struct):
     """Stands in a body that mitmproxy streams: counts its bytes, and shows each piece on its way."""
 
     inner: Stream

@@ -6,7 +6,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -332,11 +331,11 @@ def _with_target(
 ) -> MirrorCopy:
     """The same copy, to be sent in any case that there is an endpoint."""
     if copy.target is not None:
-        return replace(copy, outcome=None)
+        return msgspec.structs.replace(copy, outcome=None)
     found = clusters.get(copy.destination)
     target = None if found is None else found.targets.choose(draw).seen_by(exchange.head)
     sni = copy.sni if target is None else target.endpoint.server_name(copy.sni)
-    return replace(copy, outcome=None, target=target, sni=sni)
+    return msgspec.structs.replace(copy, outcome=None, target=target, sni=sni)
 
 
 def _body_of(flow: http.HTTPFlow, exchange: Exchange) -> bytes | None:

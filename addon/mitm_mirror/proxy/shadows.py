@@ -1,8 +1,8 @@
 """One shadow on its way, and what the access log says of it."""
 
 import weakref
-from dataclasses import dataclass
 
+import msgspec
 from mitmproxy import http
 
 from mitm_mirror.client.request import OutgoingRequest
@@ -20,8 +20,7 @@ from mitm_mirror.shadow.ending import Ending
 from mitm_mirror.shadow.message import ShadowResult
 
 
-@dataclass(slots=True)
-class Shadow:
+class Shadow(msgspec.Struct):
     """One (matched request, mirror policy) pair from its opening to its end."""
 
     pair: OpenPair

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import msgspec
+
 from mitm_mirror.ignore_rules import NO_RULES, IgnoreRules
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.routing.authority import DEFAULT_PORTS, bracketed, server_name, written_port
@@ -142,8 +144,7 @@ class RuleRef:
         return self.route if same else f"VirtualService {self.virtual_service} {self.route}"
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorCopy:
+class MirrorCopy(msgspec.Struct, frozen=True):
     """What is to become of one (request, mirror policy) pair.
 
     `outcome` is None where a shadow is to be sent; else the pair ended in routing already
@@ -171,8 +172,7 @@ class PassThrough:
     """No rule is about this request: it goes on as if we were not there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The rules answer the request themselves; nothing is sent and nothing is mirrored."""
 
     rule: RuleRef
@@ -197,8 +197,7 @@ class Sending:
     """The endpoint of a retry, from those of the attempts before, in order; None where none is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(msgspec.Struct, frozen=True):
     """The request goes to `target`, changed as said, and maybe to mirrors."""
 
     rule: RuleRef

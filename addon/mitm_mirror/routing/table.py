@@ -1,7 +1,9 @@
 """The compiled rules: from a request's head to a decision."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from mitm_mirror.resources.virtual_service import HTTPMatchRequest, HTTPRoute
 from mitm_mirror.routing.actions import Action
@@ -114,7 +116,7 @@ class VirtualHost:
                 return route.action.decide(view, route.rule, match.prefix_length, draw, balance)
         if is_grpc(view):
             status, headers, _ = local_reply(view, 404, b"", ())
-            return replace(self._no_route, status=status, headers=headers)
+            return msgspec.structs.replace(self._no_route, status=status, headers=headers)
         return self._no_route
 
 

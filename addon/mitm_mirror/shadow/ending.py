@@ -1,7 +1,8 @@
 """The end of one shadow, as its owner hears of it. Values only."""
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow.message import ShadowResult
@@ -9,8 +10,7 @@ from mitm_mirror.shadow.message import ShadowResult
 Token = TypeVar("Token")
 
 
-@dataclass(frozen=True, slots=True)
-class Ending(Generic[Token]):
+class Ending(msgspec.Struct, Generic[Token], frozen=True):
     """How one submitted shadow ended. Each gets exactly one of these."""
 
     token: Token

@@ -1,14 +1,13 @@
 """What a rule says about how one shadow is sent. Values only."""
 
-from dataclasses import dataclass
+import msgspec
 
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.shadow.answer import Want
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """Beside the request itself."""
 
     timeout_s: float
