@@ -6,6 +6,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
 from mitm_mirror.proxy.flows import (
+    RoutedRequest,
     apply_forward,
     apply_pass_through,
     copy_request,
@@ -184,7 +185,7 @@ def test_copy_equals_the_primary_apart_from_its_host() -> None:
     copy = make_copy()
     assert copy.target is not None
 
-    shadow = copy_request(flow, copy, copy.target, 4)
+    shadow = copy_request(RoutedRequest.of(flow), copy, copy.target, 4)
 
     expected = ((b"A", b"1"), (b"host", b"httpbin-shadow:8080"), (b"a", b"2"), (b"Cookie", b"x=1"))
     assert expected == shadow.headers
@@ -212,7 +213,7 @@ def test_a_copy_has_the_trailers_where_its_protocol_does(
     endpoint = Endpoint("::1", 8002, scheme, http2=http2)  # type: ignore[arg-type]  # as above
     copy = make_copy()
 
-    shadow = copy_request(flow, copy, Target("httpbin", "v2", 8080, endpoint), 0)
+    shadow = copy_request(RoutedRequest.of(flow), copy, Target("httpbin", "v2", 8080, endpoint), 0)
 
     assert shadow.trailers == trailers
     assert shadow.http2 is bool(trailers)
@@ -230,7 +231,7 @@ def test_a_mirror_does_not_get_what_an_upstream_proxy_is_told(mode: str, names: 
     copy = make_copy()
     assert copy.target is not None
 
-    shadow = copy_request(make_flow(mode=mode, headers=headers), copy, copy.target, 0)
+    shadow = copy_request(RoutedRequest.of(make_flow(mode=mode, headers=headers)), copy, copy.target, 0)
 
     assert [name for name, _ in shadow.headers] == names
 
@@ -260,7 +261,7 @@ def test_copy_is_a_snapshot() -> None:
     flow = make_flow()
     copy = make_copy()
     assert copy.target is not None
-    shadow = copy_request(flow, copy, copy.target, 0)
+    shadow = copy_request(RoutedRequest.of(flow), copy, copy.target, 0)
 
     flow.request.headers["x-late"] = "1"
     flow.request.path = "/other"
@@ -274,7 +275,7 @@ def test_shadow_only_headers_come_last() -> None:
     copy = make_copy(headers=HeaderOperations(frozenset({b"authorization"}), ((b"X-Mirror", b"1"),)))
     assert copy.target is not None
 
-    shadow = copy_request(flow, copy, copy.target, 0)
+    shadow = copy_request(RoutedRequest.of(flow), copy, copy.target, 0)
 
     assert ((b"Host", b"httpbin-shadow:8080"), (b"X-Mirror", b"1")) == shadow.headers
 
@@ -285,7 +286,7 @@ def test_http2_copy_joins_cookies_and_gets_host_and_length() -> None:
     copy = make_copy()
     assert copy.target is not None
 
-    shadow = copy_request(flow, copy, copy.target, 4)
+    shadow = copy_request(RoutedRequest.of(flow), copy, copy.target, 4)
 
     expected = (
         (b"Host", b"httpbin-shadow:8080"),

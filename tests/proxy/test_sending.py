@@ -16,7 +16,7 @@ from mitm_mirror.client.client import Client
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.exchange import Exchange
-from mitm_mirror.proxy.flows import primary_request
+from mitm_mirror.proxy.flows import RoutedRequest, primary_request
 from mitm_mirror.proxy.retrying import PrimaryEnd
 from mitm_mirror.proxy.sending import PrimarySender
 from mitm_mirror.routing.decision import Endpoint, Forward, RuleRef, Sending, Target
@@ -207,7 +207,7 @@ def test_an_http2_request_is_written_as_mitmproxy_writes_it() -> None:
     tls = UpstreamTls(sni="v1.example")
     target = Target("httpbin", "", 80, Endpoint("10.0.0.1", 8001, "https", tls))
 
-    request = primary_request(flow, make_forward(SENDING), target, b"body")
+    request = primary_request(RoutedRequest.of(flow), make_forward(SENDING), target, b"body")
 
     assert request.headers == (
         (b"Host", b"httpbin:8080"),

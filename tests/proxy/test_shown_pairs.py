@@ -92,10 +92,10 @@ class Scene:
         flow.request.headers["Host"] = "httpbin:8080"
         self.view.add([flow])
         for hook in ("requestheaders", "request"):
-            for addon in (self.addon, self.addon._tail):
-                waiting = getattr(addon, hook)(flow)
+            for waiting in (getattr(self.addon, hook)(flow), self.addon.update([flow])):
                 if waiting is not None:
                     await waiting
+        self.addon.mirrors.gathered.flush()
         flow.response = http.Response.make(200, b'{"v": 1}', {"Content-Type": "application/json"})
         return flow
 
@@ -429,7 +429,8 @@ async def test_a_shadow_that_is_replayed_is_neither_routed_nor_mirrored(tmp_path
         before = shadow.request.get_state()
         shadow.response = None
         await_none = scene.addon.requestheaders(shadow)
-        scene.addon._tail.request(shadow)
+        scene.addon.request(shadow)
+        scene.addon.update([shadow])
 
         assert await_none is None
         assert shadow.request.get_state() == before
@@ -443,7 +444,8 @@ async def test_a_primary_that_is_replayed_begins_a_new_pair(tmp_path: Path) -> N
         tell_primary(primary, V2, PairResult.DIFFERS, "differs")
         primary.is_replay, primary.response = "request", None
         scene.addon.requestheaders(primary)
-        scene.addon._tail.request(primary)
+        scene.addon.request(primary)
+        scene.addon.update([primary])
 
         assert (primary.marked, primary.comment) == ("", "")
         assert RESULT not in primary.metadata

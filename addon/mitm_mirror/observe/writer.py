@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from mitm_mirror.gathering import Schedule, at_once
+
 logger = logging.getLogger(__name__)
 
 ROTATION_CHECK_S = 1.0
@@ -24,10 +26,6 @@ PENDING_LIMIT_BYTES = 4 * 1024 * 1024
 _FILE_BATCH_BYTES = 1024 * 1024
 _PIPE_BATCH_BYTES = getattr(select, "PIPE_BUF", 512)
 """POSIX: a pipe that polls writable takes this much without blocking, and in one piece."""
-
-
-def _call_at_once(callback: Callable[[], None]) -> None:
-    callback()
 
 
 class LogWriter:
@@ -46,7 +44,7 @@ class LogWriter:
         self,
         path: str,
         *,
-        schedule: Callable[[Callable[[], None]], object] = _call_at_once,
+        schedule: Schedule = at_once,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule = schedule

@@ -1,6 +1,6 @@
 """The addon: mitmproxy's hooks, each of them guard, decide, apply, hand over.
 
-It routes in the script's own place in mitmproxy's chain; what has to come last is `MirrorTail`'s.
+It routes in the script's own place in mitmproxy's chain; what has to come last is `MirrorTail`'s, see `last`.
 """
 
 import asyncio
@@ -9,10 +9,10 @@ import logging
 import random
 import ssl
 import weakref
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 
-from mitmproxy import addonmanager, connection, ctx, exceptions, http, tls
+from mitmproxy import addonmanager, connection, ctx, exceptions, flow, http, tls
 from mitmproxy.proxy import server_hooks
 
 from mitm_mirror.client.settings import ClientSettings
@@ -34,6 +34,7 @@ from mitm_mirror.proxy.flows import (
     read_head,
 )
 from mitm_mirror.proxy.gate import UNANSWERABLE_HOST, Gate
+from mitm_mirror.proxy.last import call_last, run_last
 from mitm_mirror.proxy.listeners import OwnAddresses, is_own_address
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.mirrors import Mirrors
@@ -66,6 +67,9 @@ RULE_OPTIONS = frozenset(
 )
 """What rules are compiled from: they are loaded again when one of these changes."""
 
+COPY_GATHER_S = 0.02
+"""How late copies may be sent, see `Mirrors.mirror`."""
+
 LOG_GATHER_S = 0.05
 """How late a line of the access log may be written: one write for many."""
 
@@ -80,7 +84,7 @@ class MirrorAddon:
         self.ledger = Ledger()
         self.rules = RuleKeeper()
         self.shown = ShownPairs(self.bugs)
-        self.mirrors = Mirrors(self.ledger, self.log_copy, OwnAddresses(), self.shown)
+        self.mirrors = Mirrors(self.bugs, self.ledger, self.log_copy, OwnAddresses(), self.shown)
         self.attempts = Attempts()
         self.gate = Gate(self.ledger, self.attempts)
         self.exchanges: Exchanges = weakref.WeakKeyDictionary()
@@ -146,7 +150,13 @@ class MirrorAddon:
         gc.freeze()
 
     @guarded
+    def update(self, flows: Sequence[flow.Flow]) -> Awaitable[None] | None:
+        """Comes after each hook of a flow, when all addons have had it."""
+        return run_last(flows)
+
+    @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        call_last(flow, self._tail.requestheaders)
         self.exchanges.pop(flow, None)  # of the same flow before it was replayed
         self.attempts.end(flow)
         if flow.response or flow.error or is_shadow(flow):
@@ -168,6 +178,7 @@ class MirrorAddon:
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
+        call_last(flow, self._tail.request)
         exchange = self.exchanges.get(flow)
         if exchange is None or flow.response or flow.error or flow.request.stream:
             return
@@ -177,6 +188,7 @@ class MirrorAddon:
 
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
+        call_last(flow, self._tail.responseheaders)
         exchange = self.exchanges.get(flow)
         if exchange is None or flow.response is None or not isinstance(exchange.decision, Forward):
             return
@@ -191,6 +203,7 @@ class MirrorAddon:
 
     @guarded
     def response(self, flow: http.HTTPFlow) -> None:
+        call_last(flow, self._tail.response)
         if flow.websocket is None:
             self.attempts.end(flow)
         if self.mirrors.comparing.in_use and (exchange := self.exchanges.get(flow)) is not None:
@@ -202,6 +215,7 @@ class MirrorAddon:
 
     @guarded
     def error(self, flow: http.HTTPFlow) -> None:
+        call_last(flow, self._tail.error)
         failure = upstream_failure(flow)
         if failure is not None:
             self.attempts.failed(flow, failure)
@@ -226,13 +240,20 @@ class MirrorAddon:
         if isinstance(address, UpstreamAddress) and address.http2 and not server.tls and not server.via:
             # HTTP/2 without asking (RFC 9113, 3.3): mitmproxy goes by this, and by nothing else.
             server.alpn = b"h2"
+        self._tail.connected(data.client)
 
     @guarded
     def tls_start_server(self, data: tls.TlsData) -> None:
         self._primary_tls.start(data)
 
     @guarded
+    def tls_established_server(self, data: tls.TlsData) -> None:
+        if isinstance(data.conn, connection.Server):
+            self._tail.agreed(data.context.client, data.conn)
+
+    @guarded
     def client_disconnected(self, client: connection.Client) -> None:
+        self._tail.release(client.id)
         self.gate.release(client.id)
         if self._sender is not None:
             self._sender.release(client.id)
@@ -241,13 +262,13 @@ class MirrorAddon:
         self._running = False  # a script that is reloaded brings this instance back
         self.rules.stop_watching()
         self.attempts.stop()
+        self.mirrors.gathered.flush()
         pool, self.mirrors.pool = self.mirrors.pool, None
         if pool is not None and self._settings is not None:
             pool.drain(self._settings.drain_timeout_s)
             self.mirrors.comparing.close()
             self.shown.close()
             self._diff_view.unregister()
-            ctx.master.addons.remove(self._tail)
             snapshot = self.ledger.snapshot()
             logger.info("mirror: requests: %s", render_requests(snapshot))
             logger.info("%s", render_totals(snapshot))
@@ -265,7 +286,6 @@ class MirrorAddon:
             self._log.add(make_record())
 
     def _start(self, settings: MirrorSettings) -> None:
-        ctx.master.addons.add(self._tail)
         self.shown.open()
         self._diff_view.register()
         pool_settings = _pool_settings(settings)
@@ -277,6 +297,7 @@ class MirrorAddon:
             on_connected=self.mirrors.admission.loops.connected,
         )
         self.mirrors.pool = self.mirrors.comparing.pool = pool
+        self.mirrors.gathered.schedule = partial(asyncio.get_running_loop().call_later, COPY_GATHER_S)
         pool.start()
         self.rules.start_watching(on_loaded=self._use_rules)
         self._use_rules()
@@ -316,6 +337,7 @@ class MirrorAddon:
             meter.close()
 
     def _snapshot(self, meter: Meter) -> MetricsSnapshot:
+        self.mirrors.gathered.flush()
         governor, pool, settings = self.mirrors.admission.governor, self.mirrors.pool, self._settings
         return MetricsSnapshot(
             vantage=settings.vantage if settings else DEFAULT_VANTAGE,

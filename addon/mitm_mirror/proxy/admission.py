@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from mitmproxy import http
+from mitmproxy import connection
 
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.proxy.flows import asks_to_upgrade
+from mitm_mirror.proxy.flows import RoutedRequest, asks_to_upgrade
 from mitm_mirror.proxy.loops import LoopGuard
 from mitm_mirror.routing.authority import server_name
 from mitm_mirror.routing.decision import MirrorCopy
@@ -31,11 +31,18 @@ class Admission:
         self._draw = draw
 
     def refusal(
-        self, flow: http.HTTPFlow, head: RequestHead, body_bytes: int | None, *, forced: bool
+        self,
+        client: connection.Client,
+        head: RequestHead,
+        request: RoutedRequest,
+        body_bytes: int | None,
+        *,
+        forced: bool,
     ) -> Refusal | None:
         """Why no shadow of this request is sent at all; None where it may be.
 
-        `body_bytes` is None where the body went past us; `forced` where a person asks for this shadow.
+        `head` is the request as it came from `client`, `request` as it went to its primary. `body_bytes` is
+        None where the body went past us; `forced` where a person asks for this shadow.
         """
         if self.paused and not forced:
             return Outcome.PAUSED, ""
@@ -44,13 +51,13 @@ class Admission:
         if self.is_marked_by_host(head.authority):
             # Under which name or through how many proxies it came back does not matter here.
             return Outcome.LOOP, f"the request is a shadow already: its Host ends in {self.host_suffix}"
-        if reason := self._came_back(flow, head):
+        if reason := self._came_back(client, head):
             return Outcome.LOOP, reason
         if body_bytes is None:
             return Outcome.BODY_TOO_LARGE, "streamed without a copy"
         if body_bytes > self.body_limit_bytes:
             return Outcome.BODY_TOO_LARGE, f"{body_bytes} bytes, mirror_body_limit is {self.body_limit_bytes}"
-        if asks_to_upgrade(flow.request):
+        if asks_to_upgrade(request.headers):
             return Outcome.PROTOCOL_ERROR, "a request to upgrade the connection is not mirrored"
         return None
 
@@ -67,11 +74,10 @@ class Admission:
         """Whether the suffix in its Host shows that it is a shadow of ours."""
         return bool(self.host_suffix) and server_name(authority).endswith(self.host_suffix)
 
-    def _came_back(self, flow: http.HTTPFlow, head: RequestHead) -> str:
+    def _came_back(self, client: connection.Client, head: RequestHead) -> str:
         """How it is known that a request is a shadow of ours, where its Host does not say so; else empty."""
         if self.loops.has_mark(head.headers):
             return "the request is a shadow of this proxy: its Via says so"
-        client = flow.client_conn
         meant = (head.original_host, head.original_port)
         if self.loops.is_own_connection(client.peername[:2], client.sockname[:2], meant):
             return "the request came over a connection of this proxy's own shadow worker"

@@ -67,6 +67,7 @@ class MirrorCommands:
     def stats(self) -> types.Data:
         """Show what became of every request and every shadow so far."""
         addon = self._addon
+        addon.mirrors.gathered.flush()
         lines = [render_table(addon.ledger.snapshot())]
         if addon.mirrors.pool is not None:
             lines.append(str(addon.mirrors.pool.stats()))
@@ -84,6 +85,7 @@ class MirrorCommands:
     @command.command("mirror.pause")
     def pause(self) -> None:
         """Send no more shadows; routing goes on. Shadows in flight end as they would."""
+        self._addon.mirrors.gathered.flush()
         self._addon.mirrors.admission.paused = True
         logger.info("mirror: paused, routing goes on")
 

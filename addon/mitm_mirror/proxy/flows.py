@@ -1,5 +1,6 @@
 """Between mitmproxy's flows and the package's values: read a head, apply a decision, take a copy."""
 
+import msgspec
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
@@ -16,6 +17,49 @@ _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE", 
 """Which may have one, but have none as a rule (RFC 9110, 9.3)."""
 
 _BODILESS_STATUSES = frozenset({204, 304})
+
+
+class RoutedRequest(msgspec.Struct, frozen=True):
+    """A routed request as it goes to its primary: what its copies are made of.
+
+    A snapshot: what becomes of the flow later does not reach it.
+    """
+
+    method: bytes
+    target: bytes
+    scheme: str
+    http_version: bytes
+    authority: bytes
+    """Of HTTP/2 and HTTP/3, and of a target in absolute form; else empty."""
+    headers: HeaderFields
+    trailers: HeaderFields
+    is_for_upstream_proxy: bool
+    """Whether the primary goes by way of mitmproxy's upstream proxy."""
+
+    @classmethod
+    def of(cls, flow: http.HTTPFlow) -> "RoutedRequest":
+        """The flow's request as it is now."""
+        data = flow.request.data
+        return cls(
+            data.method,
+            data.path,
+            decode(data.scheme),
+            data.http_version,
+            data.authority,
+            data.headers.fields,
+            trailers_of(flow.request),
+            _is_upstream_mode(flow),
+        )
+
+    @property
+    def is_http2(self) -> bool:
+        """Whether its client speaks HTTP/2."""
+        return self.http_version == b"HTTP/2.0"
+
+    @property
+    def is_framed_by_streams(self) -> bool:
+        """Whether its header lines need say nothing of its body's length: in HTTP/2 and HTTP/3."""
+        return self.http_version == b"HTTP/2.0" or self.http_version == b"HTTP/3"  # noqa: PLR1714  (costs half)
 
 
 def read_head(flow: http.HTTPFlow) -> RequestHead:
@@ -96,12 +140,6 @@ def goes_over_http1(request: http.Request) -> bool:
     return request.scheme == "http" and not (isinstance(host, UpstreamAddress) and host.http2)
 
 
-def trailers_of(request: http.Request) -> HeaderFields:
-    """Its trailers. Rules have no say in them: Envoy, too, changes those of no request."""
-    trailers = request.data.trailers
-    return trailers.fields if trailers else ()
-
-
 def frame_http2_body(request: http.Request) -> None:
     """Gives an HTTP/2 request's body a length, where it has none.
 
@@ -133,9 +171,15 @@ def has_body_of_unknown_size(request: http.Request) -> bool:
     return b"transfer-encoding" in names
 
 
-def asks_to_upgrade(request: http.Request) -> bool:
-    """Whether it would make a websocket, or another protocol, of its connection."""
-    return any(len(name) == 7 and name.lower() == b"upgrade" for name, _ in request.data.headers.fields)
+def trailers_of(request: http.Request) -> HeaderFields:
+    """Its trailers. Rules have no say in them: Envoy, too, changes those of no request."""
+    trailers = request.data.trailers
+    return trailers.fields if trailers else ()
+
+
+def asks_to_upgrade(fields: HeaderFields) -> bool:
+    """Whether a request would make a websocket, or another protocol, of its connection."""
+    return any(len(name) == 7 and name.lower() == b"upgrade" for name, _ in fields)
 
 
 def is_grpc(request: http.Request) -> bool:
@@ -175,7 +219,7 @@ def make_answer(flow: http.HTTPFlow, status: int, headers: HeaderFields, body: b
 
 
 def copy_request(
-    flow: http.HTTPFlow,
+    request: RoutedRequest,
     copy: MirrorCopy,
     target: Target,
     body_bytes: int | None,
@@ -184,30 +228,29 @@ def copy_request(
 ) -> OutgoingRequest:
     """The copy of a routed request for one mirror, equal to the primary apart from its Host.
 
-    A snapshot: later changes to the flow do not reach it. `body_bytes` is None where the body is still
-    coming and nobody said how long it is. With `unsample_traces` tracing is told not to record it.
+    `body_bytes` is None where the body is still coming and nobody said how long it is. With
+    `unsample_traces` tracing is told not to record it.
     """
-    fields = _with_host(_as_http1(flow.request, target, body_bytes), encode(copy.authority), insert=True)
+    fields = _with_host(_as_http1(request, target, body_bytes), encode(copy.authority), insert=True)
     if unsample_traces:
         fields = unsample(fields)
-    if _is_upstream_mode(flow):
+    if request.is_for_upstream_proxy:
         # The primary may carry it for the proxy on its way. On a shadow's way there is none.
         fields = _without_proxy_authorization(fields)
     if copy.headers:
         fields = apply_operations(fields, copy.headers)
-    return _outgoing(flow.request, target, copy.sni, fields)
+    return _outgoing(request, target, copy.sni, fields)
 
 
-def primary_request(flow: http.HTTPFlow, forward: Forward, target: Target, body: bytes) -> OutgoingRequest:
+def primary_request(request: RoutedRequest, forward: Forward, target: Target, body: bytes) -> OutgoingRequest:
     """The routed request itself for one of its destination's endpoints, as mitmproxy would send it."""
-    request = flow.request
     fields = _as_http1(request, target, len(body))
-    if request.is_http2 or request.is_http3:
-        fields = _with_host(fields, request.data.authority, insert=True)
+    if request.is_framed_by_streams:
+        fields = _with_host(fields, request.authority, insert=True)
     return _outgoing(request, target, forward.sni, fields)
 
 
-def _outgoing(request: http.Request, target: Target, sni: str, fields: HeaderFields) -> OutgoingRequest:
+def _outgoing(request: RoutedRequest, target: Target, sni: str, fields: HeaderFields) -> OutgoingRequest:
     endpoint = target.endpoint
     scheme = endpoint.scheme or request.scheme
     # What mitmproxy does for the primary: over TLS it offers what the client has offered.
@@ -217,19 +260,19 @@ def _outgoing(request: http.Request, target: Target, sni: str, fields: HeaderFie
         address=endpoint.address,
         port=endpoint.port,
         sni=sni if scheme == "https" else "",
-        method=request.data.method,
-        target=request.data.path,
+        method=request.method,
+        target=request.target,
         headers=fields,
         tls=endpoint.tls,
         http2=http2,
-        trailers=trailers_of(request) if http2 else (),
+        trailers=request.trailers if http2 else (),
     )
 
 
-def _as_http1(request: http.Request, target: Target, body_bytes: int | None) -> HeaderFields:
+def _as_http1(request: RoutedRequest, target: Target, body_bytes: int | None) -> HeaderFields:
     """The header lines of a request as they are written to an HTTP/1 server, or to this one."""
-    fields = request.data.headers.fields
-    if request.is_http2 or request.is_http3:
+    fields = request.headers
+    if request.is_framed_by_streams:
         # Crumbs stay where HTTP/2 is certain; over TLS the server may yet choose HTTP/1.1.
         endpoint = target.endpoint
         certain = endpoint.http2 and (endpoint.scheme or request.scheme) == "http"

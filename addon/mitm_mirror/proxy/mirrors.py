@@ -6,21 +6,23 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from mitmproxy import http
 
 from mitm_mirror.client.request import OutgoingRequest
+from mitm_mirror.gathering import Gathering
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.observe.ledger import Ledger, MirrorKey
 from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.admission import Admission, Refusal
+from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.compared import ComparedCopy, ComparedRequest
 from mitm_mirror.proxy.comparing import Comparing
 from mitm_mirror.proxy.exchange import Exchange
-from mitm_mirror.proxy.flows import copy_request, trailers_of
+from mitm_mirror.proxy.flows import RoutedRequest, copy_request, trailers_of
 from mitm_mirror.proxy.loops import head_key, shadow_key
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.noise_copies import NoiseCopies, NoiseCopy
@@ -40,11 +42,27 @@ FLOW_OUTCOMES = "mirror_outcomes"
 """Flow metadata: how each shadow of the flow ended, by cluster name. `~meta mirror` finds such flows."""
 
 
+GATHERED_BYTES = 256 * 1024
+"""With so many bytes of bodies, copies that are gathered are sent at once: nothing else counts them yet."""
+
+
+class _Original(NamedTuple):
+    """A request that is to be copied."""
+
+    flow: http.HTTPFlow
+    exchange: Exchange
+    forward: Forward
+    request: RoutedRequest
+    body: bytes | None
+    """None where it went past us."""
+
+
 class Mirrors:
     """All mirroring of one addon instance. For mitmproxy's event loop only."""
 
     def __init__(
         self,
+        bugs: BugCounter,
         ledger: Ledger,
         log_copy: Callable[[Callable[[], AccessRecord]], None],
         is_own_address: Callable[[str, int], bool],
@@ -52,6 +70,7 @@ class Mirrors:
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.bugs = bugs
         self.ledger = ledger
         self.admission = Admission(is_own_address, draw)
         self.pool: ShadowPool[Shadow | NoiseCopy] | None = None
@@ -62,6 +81,9 @@ class Mirrors:
         self.noise_copies = NoiseCopies(is_own_address, draw)
         self.timeout_s = 0.0
         self.unsample_traces = False
+        self.gathered = Gathering[_Original](self._send_gathered)
+        """Requests whose copies are still to be sent."""
+        self._gathered_bytes = 0
         self._log_copy = log_copy
         self._shown = shown
         self._draw = draw
@@ -71,15 +93,28 @@ class Mirrors:
         """Opens a pair for every mirror of the route, and sends a shadow where one is due.
 
         Call it when the request is complete, unless `feed` has been. Every pair that is opened ends,
-        whatever goes wrong.
+        whatever goes wrong. The request is taken as it is now, and its copies are sent with those of others,
+        when `gathered` has its turn: its primary goes first.
         """
         if self.admission.governor is not None:
             exchange.sent_at = self._clock()
+        if not forward.mirrors:
+            return
+        body = _body_of(flow, exchange)
+        original = _Original(flow, exchange, forward, RoutedRequest.of(flow), body)
         self.comparing.begin(exchange, forward)
         is_shown = self._shown.begin(flow, forward)
-        self._send(flow, exchange, forward.mirrors, _body_of(flow, exchange), is_shown=is_shown)
-        if self.noise_copies.share and exchange.compared is not None:
-            self._send_noise_copy(flow, exchange.compared, forward)
+        if is_shown or exchange.compared is not None:
+            # Now: both have to know of the shadows before the primary is answered.
+            self._send(original, forward.mirrors, is_shown=is_shown)
+            if self.noise_copies.share and exchange.compared is not None:
+                self._send_noise_copy(original, exchange.compared)
+            return
+        self.gathered.add(original)
+        if body:
+            self._gathered_bytes += len(body)
+            if self._gathered_bytes > GATHERED_BYTES:
+                self.gathered.flush()
 
     def resend(
         self,
@@ -97,27 +132,30 @@ class Mirrors:
         """
         copies = [copy for copy in forward.mirrors if only in (None, copy.destination)]
         chosen = [_with_target(copy, exchange, clusters, self._draw) for copy in copies]
-        is_shown = self._shown.wanted
-        return self._send(flow, exchange, chosen, flow.request.raw_content, is_shown=is_shown, forced=True)
+        original = _Original(flow, exchange, forward, RoutedRequest.of(flow), flow.request.raw_content)
+        return self._send(original, chosen, is_shown=self._shown.wanted, forced=True)
+
+    def _send_gathered(self, originals: list[_Original]) -> None:
+        self._gathered_bytes = 0
+        for original in originals:
+            self._send_late(original)
+
+    @guarded
+    def _send_late(self, original: _Original) -> None:
+        self._send(original, original.forward.mirrors, is_shown=False)
 
     def _send(
-        self,
-        flow: http.HTTPFlow,
-        exchange: Exchange,
-        copies: Sequence[MirrorCopy],
-        body: bytes | None,
-        *,
-        is_shown: bool,
-        forced: bool = False,
+        self, original: _Original, copies: Sequence[MirrorCopy], *, is_shown: bool, forced: bool = False
     ) -> int:
+        body = original.body
         size = None if body is None else len(body)
         sent = 0
-        for shadow in self._open_pairs(flow, exchange, copies, size, is_shown=is_shown, forced=forced):
+        for shadow in self._open_pairs(original, copies, size, is_shown=is_shown, forced=forced):
             with self._ended_by_bugs(shadow):
                 assert body is not None  # else all were refused
                 assert self.pool is not None
                 shadow.body_bytes = size
-                request = self._request(flow, shadow, body, size)
+                request = self._request(original, shadow, body, size)
                 number = self.pool.submit(request, body, shadow, self._terms(shadow))
                 if shadow.compared is not None:
                     self._submitted(shadow, shadow.compared, number)
@@ -129,11 +167,12 @@ class Mirrors:
         if exchange.uploads is None:
             exchange.uploads = []
             size = _promised_size(flow.request)
+            original = _Original(flow, exchange, forward, RoutedRequest.of(flow), None)
             self.comparing.begin(exchange, forward)
             is_shown = self._shown.begin(flow, forward)
-            for shadow in self._open_pairs(flow, exchange, forward.mirrors, size or 0, is_shown=is_shown):
+            for shadow in self._open_pairs(original, forward.mirrors, size or 0, is_shown=is_shown):
                 with self._ended_by_bugs(shadow):
-                    exchange.uploads.append(self._open_upload(flow, shadow, size))
+                    exchange.uploads.append(self._open_upload(original, shadow, size))
         for upload in exchange.uploads:
             upload.write(data)
 
@@ -180,8 +219,7 @@ class Mirrors:
 
     def _open_pairs(
         self,
-        flow: http.HTTPFlow,
-        exchange: Exchange,
+        original: _Original,
         copies: Sequence[MirrorCopy],
         body_bytes: int | None,
         *,
@@ -192,11 +230,10 @@ class Mirrors:
 
         `body_bytes` is None where the body went past us.
         """
-        forward = exchange.decision
-        assert isinstance(forward, Forward)
+        flow, exchange, forward = original.flow, original.exchange, original.forward
         rule = forward.rule
         due = any(copy.outcome is None for copy in copies)
-        refusal = self._refusal(flow, exchange, body_bytes, forced=forced) if due else None
+        refusal = self._refusal(original, body_bytes, forced=forced) if due else None
         # Before any of its own shadows is under way.
         may_be_back = due and refusal is None and self.admission.loops.may_be_back(head_key(exchange.head))
         for copy in copies:
@@ -218,15 +255,15 @@ class Mirrors:
             else:
                 self._end(shadow, *ended)
 
-    def _refusal(
-        self, flow: http.HTTPFlow, exchange: Exchange, body_bytes: int | None, *, forced: bool
-    ) -> Refusal | None:
+    def _refusal(self, original: _Original, body_bytes: int | None, *, forced: bool) -> Refusal | None:
         if self.pool is None:
             return Outcome.CANCELLED, "the proxy is shutting down"
-        return self.admission.refusal(flow, exchange.head, body_bytes, forced=forced)
+        return self.admission.refusal(
+            original.flow.client_conn, original.exchange.head, original.request, body_bytes, forced=forced
+        )
 
-    def _open_upload(self, flow: http.HTTPFlow, shadow: Shadow, body_bytes: int | None) -> ShadowUpload:
-        request = self._request(flow, shadow, None, body_bytes)
+    def _open_upload(self, original: _Original, shadow: Shadow, body_bytes: int | None) -> ShadowUpload:
+        request = self._request(original, shadow, None, body_bytes)
         assert self.pool is not None
         upload = self.pool.open(request, shadow, self._terms(shadow))
         shadow.upload = ShadowUpload(upload, self.admission.body_limit_bytes)
@@ -239,18 +276,23 @@ class Mirrors:
             shadow.number = number
             self.comparing.submitted(request, shadow)
 
-    def _send_noise_copy(self, flow: http.HTTPFlow, request: ComparedRequest, forward: Forward) -> None:
+    def _send_noise_copy(self, original: _Original, request: ComparedRequest) -> None:
         if self.pool is not None:
+            flow, forward = original.flow, original.forward
             copy = self.noise_copies.make(flow, forward, request, self.pool, self.timeout_s)
             if copy is not None and not copy.ended:
                 self.comparing.submitted(request, copy)
 
     def _request(
-        self, flow: http.HTTPFlow, shadow: Shadow, body: bytes | None, body_bytes: int | None
+        self, original: _Original, shadow: Shadow, body: bytes | None, body_bytes: int | None
     ) -> OutgoingRequest:
         assert shadow.copy.target is not None
         shadow.request = copy_request(
-            flow, shadow.copy, shadow.copy.target, body_bytes, unsample_traces=self.unsample_traces
+            original.request,
+            shadow.copy,
+            shadow.copy.target,
+            body_bytes,
+            unsample_traces=self.unsample_traces,
         )
         if not self.admission.is_marked_by_host(shadow.copy.authority):
             if shadow.may_be_back:
@@ -259,7 +301,7 @@ class Mirrors:
             shadow.loop_key = shadow_key(shadow.request, shadow.copy.authority)
             self.admission.loops.sent(shadow.loop_key)
         if shadow.is_shown:
-            self._shown.sketch(flow, shadow, body)
+            self._shown.sketch(original.flow, shadow, body)
         return shadow.request
 
     def _terms(self, shadow: Shadow) -> Terms:

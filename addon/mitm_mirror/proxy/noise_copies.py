@@ -10,7 +10,7 @@ from mitmproxy import http
 
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.compared import ComparedRequest
-from mitm_mirror.proxy.flows import primary_request
+from mitm_mirror.proxy.flows import RoutedRequest, primary_request
 from mitm_mirror.routing.decision import Forward
 from mitm_mirror.shadow.answer import CompareTerms, Want
 from mitm_mirror.shadow.pool import ShadowPool
@@ -64,7 +64,9 @@ class NoiseCopies:
         target = forward.target
         terms = Terms(timeout_s, target.cluster, target.limits, want=want)
         self.sent += 1
-        copy.number = pool.submit(primary_request(flow, forward, target, b""), b"", copy, terms)
+        copy.number = pool.submit(
+            primary_request(RoutedRequest.of(flow), forward, target, b""), b"", copy, terms
+        )
         return copy
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from mitm_mirror.client.client import Client
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.exchange import Exchange
-from mitm_mirror.proxy.flows import is_grpc, make_answer, primary_request, upstream_address
+from mitm_mirror.proxy.flows import RoutedRequest, is_grpc, make_answer, primary_request, upstream_address
 from mitm_mirror.proxy.retrying import PrimaryEnd, Retrier, SentPrimary
 from mitm_mirror.routing.decision import Forward, Sending, Target
 from mitm_mirror.routing.endpoint_state import LocalFailure
@@ -121,6 +121,7 @@ class PrimarySender:
         """Sets the flow's response. It has none where the client has left, which mitmproxy finds out itself,
         and where only mitmproxy can write the request, which it then does."""
         retrier = Retrier(self._start())
+        request = RoutedRequest.of(flow)
         body = flow.request.raw_content or b""
         flow.server_conn = connection.Server(address=None)
         if sending.timeout_s is not None and exchange.waited_s:
@@ -129,7 +130,7 @@ class PrimarySender:
             retrier.send(
                 sending,
                 forward.target,
-                lambda target: primary_request(flow, forward, target, body),
+                lambda target: primary_request(request, forward, target, body),
                 body,
                 limit_bytes=_answer_limit(),
                 watcher=_FlowWatcher(flow, exchange, forward, self._attempts),

@@ -1,15 +1,13 @@
 """What has to come last in every hook: the copy that is mirrored, and the log of the primary.
 
-`MirrorAddon` puts this addon at the end of mitmproxy's chain. So a copy carries what later addons
-(`modify_body`, other scripts) still changed, and a request that one of them answered itself
-(`map_local`) is not mirrored.
+So a copy carries what later addons (`modify_body`, other scripts) still changed, and a request that one of
+them answered itself (`map_local`) is not mirrored.
 """
 
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from mitmproxy import connection, ctx, http, tls
-from mitmproxy.proxy import server_hooks
+from mitmproxy import connection, ctx, http
 
 from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.proxy.bugs import BugCounter, guarded
@@ -28,9 +26,10 @@ from mitm_mirror.routing.decision import Forward
 
 
 class MirrorTail:
-    """Takes the copies and logs the primaries of the flows in `exchanges`."""
+    """Takes the copies and logs the primaries of the flows in `exchanges`.
 
-    name = "mirror_tail"
+    No addon: `MirrorAddon` has its hooks called when all addons have had theirs.
+    """
 
     def __init__(
         self,
@@ -68,20 +67,19 @@ class MirrorTail:
     def _feed(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, data: bytes) -> None:
         self._mirrors.feed(flow, exchange, forward, data)
 
-    @guarded
-    def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
-        self._unframed.connected(data.client)
+    def connected(self, client: connection.Client) -> None:
+        """There is a connection to a server, or to a proxy on the way to it."""
+        self._unframed.connected(client)
 
-    @guarded
-    def tls_established_server(self, data: tls.TlsData) -> None:
-        if isinstance(data.conn, connection.Server):
-            self._unframed.agreed(data.context.client, data.conn)
-            self._trailers.agreed(data.context.client, data.conn)
+    def agreed(self, client: connection.Client, server: connection.Server) -> None:
+        """TLS is set up with a server."""
+        self._unframed.agreed(client, server)
+        self._trailers.agreed(client, server)
 
-    @guarded
-    def client_disconnected(self, client: connection.Client) -> None:
-        self._unframed.release(client.id)
-        self._trailers.release(client.id)
+    def release(self, client_id: str) -> None:
+        """The client has left."""
+        self._unframed.release(client_id)
+        self._trailers.release(client_id)
 
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if flow.intercepted:
