@@ -1,7 +1,7 @@
 """The closed accounting: each (matched request, mirror policy) pair ends exactly once. No I/O."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -100,10 +100,13 @@ class Ledger:
         self._forwarded = 0
         self._answered: Counter[str] = Counter()
         self._tallies: dict[MirrorKey, _Tally] = {}
+        self.before_reading: Callable[[], None] = lambda: None
+        """Has opened what is due: called before anything is told."""
 
     @property
     def pending(self) -> int:
         """Pairs that have not ended."""
+        self.before_reading()
         return sum(tally.pending for tally in self._tallies.values())
 
     def count_forwarded(self) -> None:
@@ -125,6 +128,7 @@ class Ledger:
 
     def snapshot(self) -> LedgerSnapshot:
         """The counts as they stand; later traffic does not change what is returned."""
+        self.before_reading()
         return LedgerSnapshot(
             forwarded=self._forwarded,
             answered=dict(sorted(self._answered.items())),

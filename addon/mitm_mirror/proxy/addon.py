@@ -337,7 +337,6 @@ class MirrorAddon:
             meter.close()
 
     def _snapshot(self, meter: Meter) -> MetricsSnapshot:
-        self.mirrors.gathered.flush()
         governor, pool, settings = self.mirrors.admission.governor, self.mirrors.pool, self._settings
         return MetricsSnapshot(
             vantage=settings.vantage if settings else DEFAULT_VANTAGE,

@@ -67,7 +67,6 @@ class MirrorCommands:
     def stats(self) -> types.Data:
         """Show what became of every request and every shadow so far."""
         addon = self._addon
-        addon.mirrors.gathered.flush()
         lines = [render_table(addon.ledger.snapshot())]
         if addon.mirrors.pool is not None:
             lines.append(str(addon.mirrors.pool.stats()))

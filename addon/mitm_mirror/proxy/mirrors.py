@@ -83,6 +83,7 @@ class Mirrors:
         self.unsample_traces = False
         self.gathered = Gathering[_Original](self._send_gathered)
         """Requests whose copies are still to be sent."""
+        ledger.before_reading = self.gathered.flush
         self._gathered_bytes = 0
         self._log_copy = log_copy
         self._shown = shown
