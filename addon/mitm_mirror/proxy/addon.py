@@ -149,9 +149,8 @@ class MirrorAddon:
         gc.collect()
         gc.freeze()
 
-    @guarded
     def update(self, flows: Sequence[flow.Flow]) -> Awaitable[None] | None:
-        """Comes after each hook of a flow, when all addons have had it."""
+        """Comes after each hook of a flow, when all addons have had it. What it calls is guarded by itself."""
         return run_last(flows)
 
     @guarded

@@ -62,6 +62,8 @@ class Attempts:
 
     def answered(self, flow: http.HTTPFlow, status: int) -> None:
         """The head of an endpoint's answer has come."""
+        if not self._open:
+            return
         attempt = self._open.get(flow)
         if attempt is not None:
             attempt.answered(status)
@@ -74,6 +76,8 @@ class Attempts:
 
     def end(self, flow: http.HTTPFlow) -> None:
         """The flow's request is over. Nothing where it has ended already, or was never counted."""
+        if not self._open:
+            return
         attempt = self._open.pop(flow, None)
         if attempt is None:
             return

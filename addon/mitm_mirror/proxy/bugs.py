@@ -1,10 +1,11 @@
 """What happens when our own code raises in a hook: the client must not feel it, a person must see it."""
 
 import functools
+import inspect
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,21 @@ def guarded(
     A hook may return something to await, which is then guarded as well; else None is returned, and
     mitmproxy has nothing to wait for. Being cancelled is no bug and goes through.
     """
+
+    if len(inspect.signature(hook).parameters) == 2:  # noqa: PLR2004  (self, and what each hook of mitmproxy gets)
+
+        @functools.wraps(hook)
+        def plain_wrapper(self: Self, data: Any, /) -> Awaitable[None] | None:  # noqa: ANN401
+            # The same as below. To take and pass on any arguments costs as much again as the call.
+            try:
+                pending: Awaitable[None] | None = call(self, data)
+            except Exception as error:  # noqa: BLE001
+                self.bugs.report(hook.__name__, error)
+                return None
+            return None if pending is None else _finish(pending, self.bugs, hook.__name__)
+
+        call = cast(Callable[[Self, Any], Any], hook)
+        return cast(Callable[Concatenate[Self, Args], Awaitable[None] | None], plain_wrapper)
 
     @functools.wraps(hook)
     def wrapper(self: Self, /, *args: Args.args, **kwargs: Args.kwargs) -> Awaitable[None] | None:

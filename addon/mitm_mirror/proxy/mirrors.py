@@ -5,7 +5,6 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -152,7 +151,7 @@ class Mirrors:
         size = None if body is None else len(body)
         sent = 0
         for shadow in self._open_pairs(original, copies, size, is_shown=is_shown, forced=forced):
-            with self._ended_by_bugs(shadow):
+            try:
                 assert body is not None  # else all were refused
                 assert self.pool is not None
                 shadow.body_bytes = size
@@ -160,7 +159,10 @@ class Mirrors:
                 number = self.pool.submit(request, body, shadow, self._terms(shadow))
                 if shadow.compared is not None:
                     self._submitted(shadow, shadow.compared, number)
-                sent += 1
+            except Exception as error:
+                self._end_by_bug(shadow, error)
+                raise
+            sent += 1
         return sent
 
     def feed(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, data: bytes) -> None:
@@ -172,8 +174,11 @@ class Mirrors:
             self.comparing.begin(exchange, forward)
             is_shown = self._shown.begin(flow, forward)
             for shadow in self._open_pairs(original, forward.mirrors, size or 0, is_shown=is_shown):
-                with self._ended_by_bugs(shadow):
+                try:
                     exchange.uploads.append(self._open_upload(original, shadow, size))
+                except Exception as error:
+                    self._end_by_bug(shadow, error)
+                    raise
         for upload in exchange.uploads:
             upload.write(data)
 
@@ -314,15 +319,10 @@ class Mirrors:
             want = Want(compare=compare, body_bytes=SHOWN_BYTES if shadow.is_shown else None)
         return Terms(copy.timeout_s or self.timeout_s, copy.destination, target.limits, target.outlier, want)
 
-    @contextmanager
-    def _ended_by_bugs(self, shadow: Shadow) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            # Ours, not the mirror's. The pair must end, and the hook's guard reports the bug.
-            if shadow.pair.outcome is None:
-                self._end(shadow, Outcome.PROTOCOL_ERROR, f"internal error: {type(error).__name__}")
-            raise
+    def _end_by_bug(self, shadow: Shadow, error: Exception) -> None:
+        # Ours, not the mirror's. The pair must end, and the hook's guard reports the bug.
+        if shadow.pair.outcome is None:
+            self._end(shadow, Outcome.PROTOCOL_ERROR, f"internal error: {type(error).__name__}")
 
     def _end(
         self, shadow: Shadow, outcome: Outcome, error: str, ending: Ending[Shadow] | None = None

@@ -46,6 +46,14 @@ class ResolvedDestination:
     problem: str = ""
     """Why it leads nowhere; empty where it leads somewhere."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether each of its ports leads to one endpoint, whose address is known."""
+        return all(
+            len(found.targets.items) == 1 and not found.targets.items[0].endpoint.lookup
+            for found in self.by_port.values()
+        )
+
     def choose(self, client_port: int, draw: Callable[[], float], balance: Balance) -> Target | None:
         """One of its endpoints, whatever is to be hashed; None where there is none on that port."""
         found = self.by_port.get(client_port if self.port is None else self.port)

@@ -8,13 +8,20 @@ from mitm_mirror.text import encode
 class RequestView:
     """Lazily parsed parts of a request's head. It lives as long as one decision."""
 
-    __slots__ = ("_headers", "_query", "head", "path")
+    __slots__ = ("_headers", "_path", "_query", "head")
 
     def __init__(self, head: RequestHead) -> None:
         self.head = head
-        self.path = head.target[: path_end(head.target)]
+        self._path: bytes | None = None
         self._headers: dict[bytes, list[bytes]] | None = None
         self._query: dict[bytes, bytes] | None = None
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query."""
+        if self._path is None:
+            self._path = self.head.target[: path_end(self.head.target)]
+        return self._path
 
     def header(self, name: bytes) -> list[bytes]:
         """The values of all lines of a header; `name` is lower case.
