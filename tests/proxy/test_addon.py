@@ -137,8 +137,8 @@ class Bench:
         self.addon.mirrors.gathered.flush()
 
     def records(self) -> list[dict[str, object]]:
-        assert self.addon._log is not None
-        self.addon._log.flush()
+        assert self.addon.mirrors.log is not None
+        self.addon.mirrors.log.flush()
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def totals(self) -> dict[str, int]:
@@ -770,7 +770,7 @@ async def test_a_script_that_is_reloaded_mirrors_on(tmp_path: Path) -> None:
         assert first is bench.addon.rules.current
         assert 1 == bench.addon.rules.refusals
         assert bench.addon.mirrors.pool is not None
-        assert bench.addon._log is not None
+        assert bench.addon.mirrors.log is not None
 
 
 @in_loop

@@ -8,7 +8,7 @@ from mitmproxy.test import tflow
 from mitm_mirror.observe.record import PrimaryOutcome
 from mitm_mirror.proxy.exchange import Exchange, StreamTap
 from mitm_mirror.proxy.flows import read_head
-from mitm_mirror.proxy.primary import error_text, primary_record
+from mitm_mirror.proxy.primary import EndedPrimary, error_text
 from mitm_mirror.routing.decision import Answer, Endpoint, Forward, RuleRef, Target
 
 RULE = RuleRef("default/httpbin", "http[0]", "rules/httpbin.yaml:9")
@@ -18,7 +18,7 @@ FORWARD = Forward(RULE, TARGET, "address:22", "address", b"/path", (), (), ())
 
 def test_record_of_an_answered_primary() -> None:
     flow = tflow.tflow(resp=True)
-    record = primary_record(flow, Exchange(read_head(flow), FORWARD, 3))
+    record = EndedPrimary.of(flow, Exchange(read_head(flow), FORWARD, 3)).record()
 
     assert ("primary", PrimaryOutcome.OK, 200) == (record.copy, record.outcome, record.status)
     assert ("127.0.0.1:8001", TARGET.cluster) == (record.endpoint, record.destination)
@@ -32,7 +32,7 @@ def test_record_of_a_rewritten_primary_has_both_targets() -> None:
     exchange = Exchange(read_head(flow), FORWARD, 1)
     flow.request.path = "/rewritten"
 
-    record = primary_record(flow, exchange)
+    record = EndedPrimary.of(flow, exchange).record()
 
     assert (b"/path", b"/rewritten") == (record.original_target, record.target)
 
@@ -45,7 +45,7 @@ def test_record_of_a_streamed_body_counts_its_bytes() -> None:
     tap(b"12345")
     exchange = Exchange(read_head(flow), FORWARD, 1, response_body=tap)
 
-    assert 5 == primary_record(flow, exchange).response_bytes
+    assert 5 == EndedPrimary.of(flow, exchange).record().response_bytes
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_record_names_how_a_primary_failed(
     if not complete:
         flow.request.timestamp_end = None
 
-    record = primary_record(flow, Exchange(read_head(flow), FORWARD, 1))
+    record = EndedPrimary.of(flow, Exchange(read_head(flow), FORWARD, 1)).record()
 
     assert (record.outcome, record.status) == (PrimaryOutcome(expected), 0)
 
@@ -85,7 +85,9 @@ def test_an_answer_that_a_streamed_upload_did_not_get_keeps_its_reason() -> None
     flow.request.timestamp_end = None
     flow.client_conn.state = connection.ConnectionState.OPEN
 
-    record = primary_record(flow, Exchange(read_head(flow), Answer(RULE, 404, (), b"", "no_route"), 1))
+    record = EndedPrimary.of(
+        flow, Exchange(read_head(flow), Answer(RULE, 404, (), b"", "no_route"), 1)
+    ).record()
 
     assert (record.outcome, record.status) == (PrimaryOutcome.NO_ROUTE, 0)
 
@@ -93,7 +95,7 @@ def test_an_answer_that_a_streamed_upload_did_not_get_keeps_its_reason() -> None
 def test_record_of_what_another_addon_answered_names_no_endpoint() -> None:
     flow = tflow.tflow(resp=True)
 
-    record = primary_record(flow, Exchange(read_head(flow), FORWARD, 1, answered_by_addon=True))
+    record = EndedPrimary.of(flow, Exchange(read_head(flow), FORWARD, 1, answered_by_addon=True)).record()
 
     assert (record.outcome, record.endpoint) == (PrimaryOutcome.ADDON_ANSWER, "")
 
@@ -127,7 +129,7 @@ def test_record_of_an_answer_names_its_reason() -> None:
     flow = tflow.tflow(resp=True)
     decision = Answer(RULE, 503, (), b"", "no_endpoint", destination="outbound|8080|v3|httpbin")
 
-    record = primary_record(flow, Exchange(read_head(flow), decision, 1))
+    record = EndedPrimary.of(flow, Exchange(read_head(flow), decision, 1)).record()
 
     assert (PrimaryOutcome.NO_ENDPOINT, "outbound|8080|v3|httpbin") == (record.outcome, record.destination)
     assert "" == record.endpoint

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from mitm_mirror.observe.escape import quoted, token
+from mitm_mirror.observe.escape import quoted, token, tokens
 from mitm_mirror.observe.record import AccessRecord, PrimaryOutcome, format_address, format_start_time
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.text import decode
@@ -61,15 +61,19 @@ def format_common(record: AccessRecord) -> str:
     The time is that of the request's start (gunicorn's is of its end), in UTC. The remote user is
     always `-`: gunicorn takes it from Authorization, which is not read here.
     """
+    client, method, target, flow_id, authority = tokens(
+        record.client, record.method, decode(record.target), record.id, record.authority
+    )
+    response_bytes = _number(record.response_bytes)
     return (
-        f"{token(record.client)} - - {_ncsa_time(int(record.start_time))}"
-        f' "{token(record.method)} {token(decode(record.target))} {_repeated(record.http_version)}"'
-        f" {record.status or '-'} {_number(record.response_bytes)}"
+        f"{client} - - {_ncsa_time(int(record.start_time))}"
+        f' "{method} {target} {_repeated(record.http_version)}"'
+        f" {record.status or '-'} {response_bytes}"
         f' "{quoted(record.headers.referer)}" "{quoted(record.headers.user_agent)}"'
-        f" copy={record.copy} id={token(record.id)} host={token(record.authority)}"
+        f" copy={record.copy} id={flow_id} host={authority}"
         f" destination={_repeated(record.destination)} endpoint={_repeated(record.endpoint)}"
         f" outcome={record.outcome.value}"
-        f" request_bytes={_number(record.request_bytes)} response_bytes={_number(record.response_bytes)}"
+        f" request_bytes={_number(record.request_bytes)} response_bytes={response_bytes}"
         f" duration_ms={'-' if record.duration_ms is None else f'{record.duration_ms:.1f}'}"
         f"{_error_field(record)}"
     )

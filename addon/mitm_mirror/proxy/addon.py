@@ -9,7 +9,7 @@ import logging
 import random
 import ssl
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from functools import partial
 
 from mitmproxy import addonmanager, connection, ctx, exceptions, flow, http, tls
@@ -20,7 +20,7 @@ from mitm_mirror.metrics.snapshot import MetricsSnapshot
 from mitm_mirror.observe.access_log import AccessLog
 from mitm_mirror.observe.formats import FORMATS
 from mitm_mirror.observe.ledger import Ledger, render_requests, render_totals
-from mitm_mirror.observe.record import AccessRecord, format_address
+from mitm_mirror.observe.record import format_address
 from mitm_mirror.observe.writer import LogWriter
 from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.bugs import BugCounter, guarded
@@ -71,7 +71,7 @@ COPY_GATHER_S = 0.02
 """How late copies may be sent, see `Mirrors.mirror`."""
 
 LOG_GATHER_S = 0.05
-"""How late a line of the access log may be written: one write for many."""
+"""How late a line of the access log may be made and written."""
 
 
 class MirrorAddon:
@@ -84,13 +84,12 @@ class MirrorAddon:
         self.ledger = Ledger()
         self.rules = RuleKeeper()
         self.shown = ShownPairs(self.bugs)
-        self.mirrors = Mirrors(self.bugs, self.ledger, self.log_copy, OwnAddresses(), self.shown)
+        self.mirrors = Mirrors(self.bugs, self.ledger, OwnAddresses(), self.shown)
         self.attempts = Attempts()
         self.gate = Gate(self.ledger, self.attempts)
         self.exchanges: Exchanges = weakref.WeakKeyDictionary()
         self._settings: MirrorSettings | None = None
-        self._log: AccessLog | None = None
-        self._tail = MirrorTail(self.bugs, self.exchanges, self.mirrors, self.log_copy)
+        self._tail = MirrorTail(self.bugs, self.exchanges, self.mirrors)
         self._sender: PrimarySender | None = None
         self._primary_tls = PrimaryTls()
         self._gauge: PressureGauge | None = None
@@ -123,9 +122,9 @@ class MirrorAddon:
             for line in str(error).splitlines():
                 logger.error("%s", line)  # noqa: TRY400  (no traceback, that is the point)
             return
-        if log is not self._log and self._log is not None:
-            self._log.close()
-        self._log = log
+        if log is not self.mirrors.log and self.mirrors.log is not None:
+            self.mirrors.log.close()
+        self.mirrors.log = log
         if log is not None:
             log.format_record = FORMATS[settings.access_log_format]
         self._settings = settings
@@ -150,7 +149,7 @@ class MirrorAddon:
         gc.freeze()
 
     def update(self, flows: Sequence[flow.Flow]) -> Awaitable[None] | None:
-        """Comes after each hook of a flow, when all addons have had it. What it calls is guarded by itself."""
+        """Comes after each hook of a flow, when all addons have had it. What it calls is guarded."""
         return run_last(flows)
 
     @guarded
@@ -274,15 +273,10 @@ class MirrorAddon:
         sender, self._sender, self._tail.sender = self._sender, None, None
         if sender is not None:
             sender.close()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        if self.mirrors.log is not None:
+            self.mirrors.log.close()
+            self.mirrors.log = None
         self._meter(None)
-
-    def log_copy(self, make_record: Callable[[], AccessRecord]) -> None:
-        """Appends one copy to the access log; without a log no record is made, which is half of our cost."""
-        if self._log is not None:
-            self._log.add(make_record())
 
     def _start(self, settings: MirrorSettings) -> None:
         self.shown.open()
@@ -365,14 +359,15 @@ class MirrorAddon:
 
     def _open_log(self, settings: MirrorSettings, updated: Collection[str]) -> AccessLog | None:
         if "mirror_access_log" not in updated:
-            return self._log
+            return self.mirrors.log
         if not settings.access_log:
             return None
         if settings.access_log == "-" and "console_layout" in ctx.options:
             raise ValueError("mirror_access_log: '-' would be written over the console UI, expected a file")
         loop = asyncio.get_running_loop()
         writer = LogWriter(settings.access_log, schedule=loop.call_soon)
-        return AccessLog(writer, FORMATS[settings.access_log_format], partial(loop.call_later, LOG_GATHER_S))
+        schedule = partial(loop.call_later, LOG_GATHER_S)
+        return AccessLog(writer, FORMATS[settings.access_log_format], schedule, self.bugs.report)
 
     def _use_rules(self) -> None:
         self.attempts.states.adopt(self.rules.current.rule_set.table.clusters)

@@ -48,10 +48,10 @@ def guarded(
     mitmproxy has nothing to wait for. Being cancelled is no bug and goes through.
     """
 
-    if len(inspect.signature(hook).parameters) == 2:  # noqa: PLR2004  (self, and what each hook of mitmproxy gets)
+    if len(inspect.signature(hook).parameters) == 2:
 
         @functools.wraps(hook)
-        def plain_wrapper(self: Self, data: Any, /) -> Awaitable[None] | None:  # noqa: ANN401
+        def plain_wrapper(self: Self, data: Any, /) -> Awaitable[None] | None:
             # The same as below. To take and pass on any arguments costs as much again as the call.
             try:
                 pending: Awaitable[None] | None = call(self, data)

@@ -5,6 +5,7 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,9 +13,9 @@ from mitmproxy import http
 
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.gathering import Gathering
+from mitm_mirror.observe.access_log import AccessLog
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.observe.ledger import Ledger, MirrorKey
-from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.admission import Admission, Refusal
 from mitm_mirror.proxy.bugs import BugCounter, guarded
@@ -63,7 +64,6 @@ class Mirrors:
         self,
         bugs: BugCounter,
         ledger: Ledger,
-        log_copy: Callable[[Callable[[], AccessRecord]], None],
         is_own_address: Callable[[str, int], bool],
         shown: ShownPairs,
         draw: Callable[[], float] = random.random,
@@ -76,6 +76,8 @@ class Mirrors:
         """None before the first configuration and after the drain."""
         self.meter: Meter | None = None
         """None without `mirror_metrics`."""
+        self.log: AccessLog | None = None
+        """Of both copies; None without `mirror_access_log`."""
         self.comparing = Comparing(self._on_verdict)
         self.noise_copies = NoiseCopies(is_own_address, draw)
         self.timeout_s = 0.0
@@ -84,7 +86,6 @@ class Mirrors:
         """Requests whose copies are still to be sent."""
         ledger.before_reading = self.gathered.flush
         self._gathered_bytes = 0
-        self._log_copy = log_copy
         self._shown = shown
         self._draw = draw
         self._clock = clock
@@ -364,7 +365,8 @@ class Mirrors:
         compared_status: int = 0,
     ) -> None:
         """Says how a pair ended, when all is known."""
-        self._log_copy(lambda: shadow_record(shadow, outcome, error, ending, comparison, compared_status))
+        if self.log is not None:
+            self.log.add(partial(shadow_record, shadow, outcome, error, ending, comparison, compared_status))
         if shadow.is_shown:
             self._shown.ended(shadow, outcome, error, ending, comparison)
 

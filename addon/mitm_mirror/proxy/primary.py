@@ -2,6 +2,7 @@
 
 import re
 
+import msgspec
 from mitmproxy import connection, http
 
 from mitm_mirror.observe.record import AccessRecord, PrimaryOutcome, format_address, pick_headers
@@ -9,6 +10,7 @@ from mitm_mirror.proxy.exchange import Exchange, StreamTap
 from mitm_mirror.proxy.retrying import PrimaryEnd
 from mitm_mirror.routing.decision import Answer, Forward
 from mitm_mirror.routing.endpoint_state import LocalFailure
+from mitm_mirror.text import decode
 
 _PLAIN_ERRORS = (
     "[Errno ",
@@ -36,42 +38,89 @@ _SENT_OUTCOMES = {
 }
 
 
-def primary_record(flow: http.HTTPFlow, exchange: Exchange) -> AccessRecord:
-    """The access-log record of the copy that the client got its answer from."""
-    request, response, error = flow.request, flow.response, flow.error
-    decision = exchange.decision
-    forward = decision if isinstance(decision, Forward) else None
-    client = flow.client_conn
-    return AccessRecord(
-        copy="primary",
-        id=flow.id,
-        start_time=request.timestamp_start,
-        client=exchange.head.client,
-        client_port=client.peername[1],
-        method=exchange.head.method,
-        target=request.data.path,
-        original_target=exchange.head.target if exchange.head.target != request.data.path else b"",
-        http_version=request.http_version,
-        authority=forward.authority if forward else exchange.head.authority,
-        status=response.status_code if response else 0,
-        request_bytes=_body_size(request, exchange.request_body),
-        response_bytes=_body_size(response, exchange.response_body) if response else None,
-        duration_ms=primary_duration_ms(flow),
-        first_byte_ms=_first_byte_ms(flow, exchange),
-        delay_ms=decision.delay_s * 1000 or None,
-        destination=primary_destination(decision),
-        endpoint=_endpoint(forward, exchange),
-        attempts=exchange.attempts or None,
-        retries_exhausted=None if exchange.sent is None else exchange.sent.exhausted,
-        proxy_address=format_address(client.sockname[0], client.sockname[1]),
-        server_name=client.sni or "",
-        virtual_service=decision.rule.virtual_service,
-        route=decision.rule.route,
-        rules_generation=exchange.generation,
-        outcome=primary_outcome(flow, exchange),
-        error=error_text(error.msg) if error else exchange.sent.error if exchange.sent else "",
-        headers=pick_headers(exchange.head.headers),
-    )
+class EndedPrimary(msgspec.Struct, frozen=True):
+    """What a flow said of its primary when that ended: the record of it is made later, with many others."""
+
+    flow_id: str
+    exchange: Exchange
+    client: connection.Client
+    target: bytes
+    http_version: bytes
+    status: int
+    request_bytes: int | None
+    response_bytes: int | None
+    began: float
+    """UNIX seconds, as the others."""
+    sent: float | None
+    answered: float | None
+    ended: float | None
+    outcome: PrimaryOutcome
+    error: str
+
+    @classmethod
+    def of(cls, flow: http.HTTPFlow, exchange: Exchange) -> "EndedPrimary":
+        """Of a flow as it is now."""
+        request, response, error = flow.request, flow.response, flow.error
+        data = request.data
+        return cls(
+            flow.id,
+            exchange,
+            flow.client_conn,
+            data.path,
+            data.http_version,
+            response.data.status_code if response else 0,
+            _body_size(request, exchange.request_body),
+            _body_size(response, exchange.response_body) if response else None,
+            data.timestamp_start,
+            data.timestamp_end,
+            response.data.timestamp_start if response else None,
+            _ended(flow),
+            primary_outcome(flow, exchange),
+            error.msg if error else "",
+        )
+
+    def record(self) -> AccessRecord:
+        """The access-log record of the copy that the client got its answer from."""
+        exchange, client = self.exchange, self.client
+        decision, head = exchange.decision, exchange.head
+        forward = decision if isinstance(decision, Forward) else None
+        return AccessRecord(
+            copy="primary",
+            id=self.flow_id,
+            start_time=self.began,
+            client=head.client,
+            client_port=client.peername[1],
+            method=head.method,
+            target=self.target,
+            original_target=head.target if head.target != self.target else b"",
+            http_version=decode(self.http_version),
+            authority=forward.authority if forward else head.authority,
+            status=self.status,
+            request_bytes=self.request_bytes,
+            response_bytes=self.response_bytes,
+            duration_ms=None if self.ended is None else _milliseconds(self.began, self.ended),
+            first_byte_ms=self._first_byte_ms(),
+            delay_ms=decision.delay_s * 1000 or None,
+            destination=primary_destination(decision),
+            endpoint=_endpoint(forward, exchange),
+            attempts=exchange.attempts or None,
+            retries_exhausted=None if exchange.sent is None else exchange.sent.exhausted,
+            proxy_address=format_address(client.sockname[0], client.sockname[1]),
+            server_name=client.sni or "",
+            virtual_service=decision.rule.virtual_service,
+            route=decision.rule.route,
+            rules_generation=exchange.generation,
+            outcome=self.outcome,
+            error=error_text(self.error) if self.error else exchange.sent.error if exchange.sent else "",
+            headers=pick_headers(head.headers),
+        )
+
+    def _first_byte_ms(self) -> float | None:
+        if self.answered is None or self.sent is None:
+            return None
+        if self.exchange.sent is not None and not self.exchange.sent.head_at:
+            return None  # the answer is ours
+        return _milliseconds(self.sent, self.answered)
 
 
 def _endpoint(forward: Forward | None, exchange: Exchange) -> str:
@@ -82,9 +131,13 @@ def _endpoint(forward: Forward | None, exchange: Exchange) -> str:
 
 def primary_duration_ms(flow: http.HTTPFlow) -> float | None:
     """From the request's head to the end of its answer, or to the error; None where neither is known."""
+    ended = _ended(flow)
+    return None if ended is None else _milliseconds(flow.request.timestamp_start, ended)
+
+
+def _ended(flow: http.HTTPFlow) -> float | None:
     request, response, error = flow.request, flow.response, flow.error
-    ended = (response and response.timestamp_end) or (error and error.timestamp) or request.timestamp_end
-    return _milliseconds(request.timestamp_start, ended) if ended else None
+    return (response and response.timestamp_end) or (error and error.timestamp) or request.timestamp_end
 
 
 def primary_destination(decision: Forward | Answer) -> str:
@@ -132,15 +185,6 @@ def _is_client_gone(flow: http.HTTPFlow) -> bool:
 
 def _was_connected(flow: http.HTTPFlow) -> bool:
     return flow.server_conn.timestamp_tcp_setup is not None
-
-
-def _first_byte_ms(flow: http.HTTPFlow, exchange: Exchange) -> float | None:
-    sent = flow.request.timestamp_end
-    if flow.response is None or sent is None:
-        return None
-    if exchange.sent is not None and not exchange.sent.head_at:
-        return None  # the answer is ours
-    return _milliseconds(sent, flow.response.timestamp_start)
 
 
 def _milliseconds(start: float, end: float) -> float:

@@ -4,12 +4,11 @@ So a copy carries what later addons (`modify_body`, other scripts) still changed
 them answered itself (`map_local`) is not mirrored.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import partial
 
 from mitmproxy import connection, ctx, http
 
-from mitm_mirror.observe.record import AccessRecord
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.exchange import Exchange, Exchanges, StreamTap
 from mitm_mirror.proxy.flows import (
@@ -19,7 +18,7 @@ from mitm_mirror.proxy.flows import (
 )
 from mitm_mirror.proxy.framing import UnframedUploads
 from mitm_mirror.proxy.mirrors import Mirrors
-from mitm_mirror.proxy.primary import primary_record
+from mitm_mirror.proxy.primary import EndedPrimary
 from mitm_mirror.proxy.sending import PrimarySender
 from mitm_mirror.proxy.trailers import LateTrailers
 from mitm_mirror.routing.decision import Forward
@@ -36,12 +35,10 @@ class MirrorTail:
         bugs: BugCounter,
         exchanges: Exchanges,
         mirrors: Mirrors,
-        log_copy: Callable[[Callable[[], AccessRecord]], None],
     ) -> None:
         self.bugs = bugs
         self._exchanges = exchanges
         self._mirrors = mirrors
-        self._log_copy = log_copy
         self._unframed = UnframedUploads()
         self._trailers = LateTrailers()
         self.sender: PrimarySender | None = None
@@ -167,4 +164,5 @@ class MirrorTail:
             exchange.logged = True
             self._mirrors.count_primary(flow, exchange)
             self._mirrors.saw_primary(exchange)  # which may have failed before its answer began
-            self._log_copy(lambda: primary_record(flow, exchange))
+            if self._mirrors.log is not None:
+                self._mirrors.log.add(EndedPrimary.of(flow, exchange).record)
