@@ -103,6 +103,7 @@ class MirrorAddon:
             loader.master.commands.collect_commands(commands)
 
     def configure(self, updated: Collection[str]) -> None:
+        self._tail.large_bodies_are_streamed = bool(ctx.options.stream_large_bodies)
         if not any(option.startswith(OPTION_PREFIX) for option in updated):
             self._look_again()
             return

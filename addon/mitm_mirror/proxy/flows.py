@@ -19,7 +19,7 @@ _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE", 
 _BODILESS_STATUSES = frozenset({204, 304})
 
 
-class RoutedRequest(msgspec.Struct, frozen=True):
+class RoutedRequest(msgspec.Struct, frozen=True, gc=False):
     """A routed request as it goes to its primary: what its copies are made of.
 
     A snapshot: what becomes of the flow later does not reach it.
@@ -299,16 +299,12 @@ def _authority(request: http.Request, fields: HeaderFields) -> str:
 
 def _with_host(fields: HeaderFields, authority: bytes, *, insert: bool) -> HeaderFields:
     """Header lines with every Host's value replaced; with `insert`, put first where there is none."""
-    found = False
-    changed = []
-    for name, value in fields:
-        if len(name) == 4 and name.lower() == b"host":
-            found = True
-            changed.append((name, authority))
-        else:
-            changed.append((name, value))
-    if insert and not found:
-        changed.insert(0, (b"Host", authority))
+    found = [at for at, field in enumerate(fields) if len(field[0]) == 4 and field[0].lower() == b"host"]
+    if not found:
+        return ((b"Host", authority), *fields) if insert else fields
+    changed = list(fields)
+    for at in found:
+        changed[at] = (fields[at][0], authority)
     return tuple(changed)
 
 

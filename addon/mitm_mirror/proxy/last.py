@@ -13,20 +13,20 @@ from mitmproxy import flow, http
 
 LastHook = Callable[[http.HTTPFlow], Awaitable[None] | None]
 
-_due: ContextVar[list[tuple[http.HTTPFlow, LastHook]] | None] = ContextVar("mirror_last_hook", default=None)
+_due: ContextVar[list[tuple[LastHook, http.HTTPFlow]] | None] = ContextVar("mirror_last_hook", default=None)
 """Of a task, as an `update` from elsewhere may come meanwhile: a person edits the flow. It is emptied when it
 is taken: tasks that were begun meanwhile have the same list."""
 
 
 def call_last(flow: http.HTTPFlow, hook: LastHook) -> None:
     """Call it in a hook of the flow: `hook` is to be called when the others have had theirs."""
-    _due.set([(flow, hook)])
+    _due.set([(hook, flow)])
 
 
 def run_last(flows: Sequence[flow.Flow]) -> Awaitable[None] | None:
     """Call it in `update`: calls the hook to which that belongs, if any, and returns what the hook does."""
     due = _due.get()
-    if not due or len(flows) != 1 or flows[0] is not due[0][0]:
+    if not due or len(flows) != 1 or flows[0] is not due[0][1]:
         return None
-    flow, hook = due.pop()
+    hook, flow = due.pop()
     return hook(flow)

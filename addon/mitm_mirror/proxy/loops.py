@@ -71,7 +71,8 @@ class LoopGuard:
 
     def has_mark(self, fields: HeaderFields) -> bool:
         """Whether a request carries our mark: it was a shadow of ours."""
-        return any(name.lower() == b"via" and self._mark in value for name, value in fields)
+        mark = self._mark
+        return any(len(name) == 3 and mark in value and name.lower() == b"via" for name, value in fields)
 
     def marked(self, fields: HeaderFields) -> HeaderFields:
         """Header lines with our mark, a pseudonym in `Via` (RFC 9110, 7.6.3: made to find loops)."""

@@ -241,8 +241,13 @@ class Mirrors:
         rule = forward.rule
         due = any(copy.outcome is None for copy in copies)
         refusal = self._refusal(original, body_bytes, forced=forced) if due else None
-        # Before any of its own shadows is under way.
-        may_be_back = due and refusal is None and self.admission.loops.may_be_back(head_key(exchange.head))
+        # Before any of its own shadows is under way. All copies of a route have one Host.
+        may_be_back = (
+            due
+            and refusal is None
+            and not self.admission.is_marked_by_host(copies[0].authority)
+            and self.admission.loops.may_be_back(head_key(exchange.head))
+        )
         for copy in copies:
             pair = self.ledger.open(MirrorKey(rule.virtual_service, rule.route, copy.destination))
             shadow = Shadow(pair, copy, exchange, weakref.ref(flow), flow.id, time.time(), may_be_back)

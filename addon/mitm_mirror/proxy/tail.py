@@ -7,7 +7,7 @@ them answered itself (`map_local`) is not mirrored.
 from collections.abc import Awaitable
 from functools import partial
 
-from mitmproxy import connection, ctx, http
+from mitmproxy import connection, http
 
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.exchange import Exchange, Exchanges, StreamTap
@@ -41,6 +41,8 @@ class MirrorTail:
         self._mirrors = mirrors
         self._unframed = UnframedUploads()
         self._trailers = LateTrailers()
+        self.large_bodies_are_streamed = False
+        """mitmproxy's `stream_large_bodies`."""
         self.sender: PrimarySender | None = None
         """None before the first configuration and after the end."""
 
@@ -49,7 +51,7 @@ class MirrorTail:
         exchange = self._exchanges.get(flow)
         forward = exchange.decision if exchange and isinstance(exchange.decision, Forward) else None
         due = forward is not None and any(copy.outcome is None for copy in forward.mirrors)
-        if due and has_body_of_unknown_size(flow.request) and ctx.options.stream_large_bodies:
+        if due and self.large_bodies_are_streamed and has_body_of_unknown_size(flow.request):
             # mitmproxy would begin to stream it half-way, and tell nobody: the copy needs its beginning.
             flow.request.stream = True
         if forward is not None:

@@ -25,6 +25,7 @@ def split_authority(authority: str) -> tuple[str, str]:
     return authority[:colon], authority[colon:]
 
 
+@lru_cache(maxsize=256)
 def written_port(authority: str) -> int | None:
     """The port that the authority names; None where it names none, or none that exists."""
     text = split_authority(authority)[1].removeprefix(":")

@@ -6,7 +6,7 @@ HeaderFields = tuple[tuple[bytes, bytes], ...]
 """Header lines as (name, value), in order, with the client's case and duplicates."""
 
 
-class RequestHead(msgspec.Struct, frozen=True):
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
     """The head of a request as the client sent it, before any rule touched it.
 
     A Struct, as whatever is made for each request: a frozen dataclass costs several times as much to make.

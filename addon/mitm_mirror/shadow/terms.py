@@ -7,7 +7,7 @@ from mitm_mirror.routing.pool_limits import PoolLimits
 from mitm_mirror.shadow.answer import Want
 
 
-class Terms(msgspec.Struct, frozen=True):
+class Terms(msgspec.Struct, frozen=True, gc=False):
     """Beside the request itself."""
 
     timeout_s: float
