@@ -52,7 +52,7 @@ OURS = Contender("mitm-mirror, log", _ours(log=True))
 
 LAYERS_OF_COST = (
     Contender("an addon without hooks", _script(LAYERS / "no_hooks.py"), sends=False),
-    Contender("two with all of our hooks", _script(LAYERS / "empty_hooks.py"), sends=False),
+    Contender("an addon with our hooks", _script(LAYERS / "empty_hooks.py"), sends=False),
     Contender("ours, no rule for the host", _ours(log=False, host="elsewhere"), sends=False),
     Contender("and routes by a rule", _ours(log=False, percentage=0), sends=False),
     Contender("and mirrors all of it", _ours(log=False)),

@@ -1,6 +1,6 @@
 import pytest
 
-from mitm_mirror.observe.escape import drop_userinfo, quoted, readable, token
+from mitm_mirror.observe.escape import drop_userinfo, quoted, readable, token, tokens
 from mitm_mirror.text import decode
 
 
@@ -33,6 +33,7 @@ from mitm_mirror.text import decode
 def test_text_is_shown_safely(text: str, in_quotes: str, as_token: str, in_json: str) -> None:
     assert in_quotes == quoted(text)
     assert as_token == token(text)
+    assert [as_token, "plain", as_token] == list(tokens(text, "plain", text))
     assert in_json == readable(text)
 
 

@@ -22,7 +22,7 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.addon import MirrorAddon
 from mitm_mirror.proxy.delays import Delays
 from mitm_mirror.proxy.gate import UNANSWERABLE_HOST
-from mitm_mirror.proxy.mirrors import FLOW_OUTCOMES
+from mitm_mirror.proxy.mirrors import FLOW_OUTCOMES, GATHERED_BYTES
 from mitm_mirror.proxy.shadows import Shadow
 from mitm_mirror.routing.outlier import OutlierPolicy
 from mitm_mirror.routing.pool_limits import PoolLimits
@@ -129,12 +129,16 @@ class Bench:
     log: Path
 
     async def cycle(self, flow: http.HTTPFlow, *hooks: str) -> None:
+        """Runs hooks, and sends the copies that are gathered."""
+        await self.run(flow, *hooks)
+        self.addon.mirrors.gathered.flush()
+
+    async def run(self, flow: http.HTTPFlow, *hooks: str) -> None:
         """Runs hooks as mitmproxy would: each of them, and the `update` that follows it."""
         for hook in hooks:
             for waiting in (getattr(self.addon, hook)(flow), self.addon.update([flow])):
                 if waiting is not None:
                     await waiting
-        self.addon.mirrors.gathered.flush()
 
     def records(self) -> list[dict[str, object]]:
         assert self.addon.mirrors.log is not None
@@ -200,6 +204,62 @@ async def test_a_matched_flow_goes_to_its_primary_and_a_copy_to_the_mirror(tmp_p
     assert "httpbin:8080" == flow.request.host_header
     assert ("127.0.0.2", 8002, b"hello", 15.0) == (request.address, request.port, body, timeout_s)
     assert (b"Host", b"httpbin-shadow:8080") in request.headers
+
+
+@in_loop
+async def test_copies_are_sent_together_later_and_as_their_requests_were(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flows = [make_flow(f"/get?{number}", method="POST", body=b"%d" % number) for number in range(3)]
+        turns: list[Callable[[], None]] = []
+        bench.addon.mirrors.gathered.schedule = turns.append
+        for flow in flows:
+            await bench.run(flow, "requestheaders", "request")
+            flow.request.content = b"changed"
+            flow.request.path = "/changed"
+            flow.request.headers["Host"] = "changed"
+        before = list(bench.pool.submitted)
+        (turn,) = turns
+        turn()
+
+    assert before == []
+    assert [(b"/get?%d" % number, b"%d" % number) for number in range(3)] == [
+        (request.target, body) for request, body, _, _ in bench.pool.submitted
+    ]
+    assert all((b"Host", b"httpbin-shadow:8080") in request.headers for request, *_ in bench.pool.submitted)
+
+
+@in_loop
+async def test_bodies_that_are_large_are_not_kept_for_later(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        counts = []
+        for size in (GATHERED_BYTES, 1, 1):
+            flow = make_flow(method="POST", body=b"x" * size)
+            await bench.run(flow, "requestheaders", "request")
+            counts.append(len(bench.pool.submitted))
+
+    assert [0, 2, 2] == counts
+    assert [GATHERED_BYTES, 1, 1] == [len(body) for _, body, _, _ in bench.pool.submitted]
+
+
+@in_loop
+async def test_who_asks_for_counts_finds_what_is_gathered_in_them(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow()
+        await bench.run(flow, "requestheaders", "request")
+        before = len(bench.pool.submitted)
+
+        assert 1 == bench.addon.ledger.snapshot().totals.pending
+        assert (0, 1) == (before, len(bench.pool.submitted))
+
+
+@in_loop
+async def test_the_end_of_the_addon_sends_what_is_gathered(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow()
+        await bench.run(flow, "requestheaders", "request")
+        assert [] == bench.pool.submitted
+
+    assert 1 == len(bench.pool.submitted)
 
 
 @in_loop

@@ -25,6 +25,12 @@ class Addon:
 
         return wait()
 
+    @guarded
+    def feed(self, first: int, second: int, *, error: Exception | None = None) -> None:
+        self.fed = (first, second)
+        if error:
+            raise error
+
 
 def test_a_hook_that_has_nothing_to_await_returns_nothing() -> None:
     assert Addon().request(None) is None
@@ -75,3 +81,11 @@ def test_a_bug_is_logged_once_a_kind_with_its_traceback(caplog: pytest.LogCaptur
 
     assert ["KeyError in request"] == [str(record.args[0]) for record in caplog.records if record.args]
     assert caplog.records[0].exc_info
+
+
+def test_what_takes_more_than_one_thing_is_guarded_as_well() -> None:
+    addon = Addon()
+
+    assert addon.feed(1, 2, error=ZeroDivisionError("ours")) is None
+    assert addon.fed == (1, 2)
+    assert {"ZeroDivisionError in feed": 1} == addon.bugs.counts

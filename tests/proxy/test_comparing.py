@@ -11,6 +11,7 @@ from mitmproxy.test import tflow
 from lab import loopback
 from mitm_mirror.ignore_rules import parse_ignore_rules
 from mitm_mirror.observe.compare import Comparison, Difference, Kind, NotCompared, Verdict, not_compared
+from mitm_mirror.proxy import audience as audience_module
 from mitm_mirror.proxy import comparing as comparing_module
 from mitm_mirror.proxy.compared import ComparedCopy, ComparedRequest
 from mitm_mirror.proxy.comparing import WAIT_S, Comparing
@@ -126,7 +127,7 @@ def no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_option_decides(
     choice: str, has_audience: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparing_module, "has_audience", lambda: has_audience)
+    monkeypatch.setattr(audience_module, "has_audience", lambda: has_audience)
     stage = Stage()
     stage.comparing.configure(choice)
     exchange = Exchange(HEAD, FORWARD, 1)
@@ -137,7 +138,7 @@ def test_the_option_decides(
 
 def test_an_audience_that_comes_later_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     audience = [False]
-    monkeypatch.setattr(comparing_module, "has_audience", lambda: audience[0])
+    monkeypatch.setattr(audience_module, "has_audience", lambda: audience[0])
     comparing = Comparing(lambda copy, comparison, status: None)
     comparing.configure("auto")
     exchange = Exchange(HEAD, FORWARD, 1)

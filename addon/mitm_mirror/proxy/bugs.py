@@ -47,27 +47,29 @@ def guarded(
     A hook may return something to await, which is then guarded as well; else None is returned, and
     mitmproxy has nothing to wait for. Being cancelled is no bug and goes through.
     """
-
-    if len(inspect.signature(hook).parameters) == 2:
-
-        @functools.wraps(hook)
-        def plain_wrapper(self: Self, data: Any, /) -> Awaitable[None] | None:
-            # The same as below. To take and pass on any arguments costs as much again as the call.
-            try:
-                pending: Awaitable[None] | None = call(self, data)
-            except Exception as error:  # noqa: BLE001
-                self.bugs.report(hook.__name__, error)
-                return None
-            return None if pending is None else _finish(pending, self.bugs, hook.__name__)
-
-        call = cast(Callable[[Self, Any], Any], hook)
-        return cast(Callable[Concatenate[Self, Args], Awaitable[None] | None], plain_wrapper)
+    if len(inspect.signature(hook).parameters) == 2:  # itself, and what each of mitmproxy's hooks gets
+        return cast(Callable[Concatenate[Self, Args], Awaitable[None] | None], _guarded_hook(hook))
 
     @functools.wraps(hook)
     def wrapper(self: Self, /, *args: Args.args, **kwargs: Args.kwargs) -> Awaitable[None] | None:
         try:
             pending: Awaitable[None] | None = hook(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001  (the guard itself: whatever it is, the flow goes on)
+            self.bugs.report(hook.__name__, error)
+            return None
+        return None if pending is None else _finish(pending, self.bugs, hook.__name__)
+
+    return wrapper
+
+
+def _guarded_hook(hook: Callable[..., Any]) -> Callable[..., Awaitable[None] | None]:
+    """The same for one argument: to take and pass on any costs as much again as the call."""
+
+    @functools.wraps(hook)
+    def wrapper(self: HasBugCounter, data: Any, /) -> Awaitable[None] | None:
+        try:
+            pending: Awaitable[None] | None = hook(self, data)
+        except Exception as error:  # noqa: BLE001  (as above)
             self.bugs.report(hook.__name__, error)
             return None
         return None if pending is None else _finish(pending, self.bugs, hook.__name__)

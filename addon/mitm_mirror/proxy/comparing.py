@@ -13,7 +13,7 @@ from mitmproxy import http
 
 from mitm_mirror.observe.compare import Comparison, NotCompared
 from mitm_mirror.observe.noise import NoiseLearner
-from mitm_mirror.proxy.audience import has_audience
+from mitm_mirror.proxy.audience import is_wanted
 from mitm_mirror.proxy.compared import BodyKeeper, ComparedCopy, ComparedRequest
 from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.retrying import PrimaryEnd
@@ -63,7 +63,7 @@ class Comparing:
 
     def look_again(self) -> None:
         """What `auto` means may be something else now."""
-        self._is_on = has_audience() if self._choice == "auto" else self._choice == "on"
+        self._is_on = is_wanted(self._choice)
 
     def begin(self, exchange: Exchange, forward: Forward) -> None:
         """Called before a request's shadows are sent. Sets what it needs, where they are compared."""

@@ -13,7 +13,7 @@ from mitmproxy.addons.view import View
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.observe.inspect import describe_end, pair_result
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.proxy.audience import has_audience
+from mitm_mirror.proxy.audience import is_wanted
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.kept_shadows import KeptShadows
 from mitm_mirror.proxy.pairs import begin_pair, tell_primary, tell_shadow, tie_shadow
@@ -51,7 +51,7 @@ class ShownPairs:
 
     def look_again(self) -> None:
         """What `auto` means may be something else now: a person begins to save flows."""
-        self.wanted = has_audience() if self._choice == "auto" else self._choice == "on"
+        self.wanted = is_wanted(self._choice)
 
     def begin(self, primary: http.HTTPFlow, forward: Forward) -> bool:
         """Called before a primary's pairs are opened. Returns whether they are shown."""
