@@ -5,10 +5,11 @@ from mitmproxy import connection
 from mitmproxy import flow as mitm_flow
 from mitmproxy.test import tflow
 
-from mitm_mirror.observe.record import PrimaryOutcome
+from mitm_mirror.observe.record import AccessRecord, PickedHeaders, PrimaryOutcome
 from mitm_mirror.proxy.exchange import Exchange, StreamTap
 from mitm_mirror.proxy.flows import read_head
 from mitm_mirror.proxy.primary import EndedPrimary, error_text
+from mitm_mirror.proxy.retrying import PrimaryEnd, SentPrimary
 from mitm_mirror.routing.decision import Answer, Endpoint, Forward, RuleRef, Target
 
 RULE = RuleRef("default/httpbin", "http[0]", "rules/httpbin.yaml:9")
@@ -133,3 +134,56 @@ def test_record_of_an_answer_names_its_reason() -> None:
 
     assert (PrimaryOutcome.NO_ENDPOINT, "outbound|8080|v3|httpbin") == (record.outcome, record.destination)
     assert "" == record.endpoint
+
+
+def test_every_field_of_a_record_is_what_its_name_says() -> None:
+    """Records are made by position: values that are all different show each in its place."""
+    flow = tflow.tflow(resp=True)
+    assert flow.response is not None
+    flow.client_conn.peername, flow.client_conn.sockname = ("192.0.2.1", 1111), ("192.0.2.2", 2222)
+    flow.client_conn.sni = "sni.example"
+    flow.request.timestamp_start, flow.request.timestamp_end = 100.0, 101.0
+    flow.response.timestamp_start, flow.response.timestamp_end = 103.0, 107.0
+    flow.request.raw_content, flow.response.raw_content = b"12345", b"123"
+    flow.response.status_code = 207
+    flow.request.headers["x-request-id"] = "request-id"
+    forward = Forward(RULE, TARGET, "authority:22", "sni", b"/rewritten", (), (), (), delay_s=0.5)
+    sent = SentPrimary(PrimaryEnd.ANSWERED, TARGET, 4, exhausted=True, error="why")
+    exchange = Exchange(read_head(flow), forward, 9, attempts=4, sent=sent)
+    flow.request.path = "/rewritten"
+
+    assert EndedPrimary.of(flow, exchange).record() == AccessRecord(
+        copy="primary",
+        id=flow.id,
+        start_time=100.0,
+        client="192.0.2.1",
+        client_port=1111,
+        method="GET",
+        target=b"/rewritten",
+        original_target=b"/path",
+        http_version="HTTP/1.1",
+        authority="authority:22",
+        status=207,
+        request_bytes=5,
+        response_bytes=3,
+        duration_ms=7000.0,
+        first_byte_ms=None,
+        waited_ms=None,
+        delay_ms=500.0,
+        attempts=4,
+        retries_exhausted=True,
+        destination=TARGET.cluster,
+        endpoint="127.0.0.1:8001",
+        proxy_address="192.0.2.2:2222",
+        server_name="sni.example",
+        virtual_service="default/httpbin",
+        route="http[0]",
+        rules_generation=9,
+        outcome=PrimaryOutcome.OK,
+        error="why",
+        comparison=None,
+        compared_status=0,
+        headers=PickedHeaders(request_id="request-id"),
+    )
+    exchange.sent = None
+    assert EndedPrimary.of(flow, exchange).record().first_byte_ms == 2000.0

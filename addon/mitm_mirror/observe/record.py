@@ -88,10 +88,10 @@ def format_address(address: str, port: int) -> str:
     return f"{host}:{port}" if address and port else host
 
 
-class AccessRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class AccessRecord(msgspec.Struct, frozen=True, gc=False):
     """One copy, primary or shadow. Both have the same fields.
 
-    A Struct, as two are made a request: a frozen dataclass of so many fields costs ten times as much to make.
+    A Struct, as two are made a request, and by position: to look up so many names costs ten times as much.
 
     Text may hold lone surrogates for bytes that are no UTF-8 (`text.decode`); the formats show them.
     Absent: an empty text, and None for a number; 0 for `status` and the ports.
@@ -104,16 +104,17 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """UNIX seconds: when the proxy had the request's head (primary), when the shadow was handed over."""
     client: str
     """The client's IP address; on both legs."""
-    client_port: int = 0
     method: str
     target: bytes
     """The raw target that this copy sent, or that the client sent where nothing was sent."""
-    original_target: bytes = b""
-    """What the client sent, where a rule rewrote it; else empty."""
     http_version: str
     """As mitmproxy spells it: `HTTP/1.1`, `HTTP/2.0`. What this copy was sent with, where it is known."""
     authority: str
     """The Host that this copy sent: with the suffix on the shadow."""
+    outcome: Outcome | PrimaryOutcome
+    client_port: int = 0
+    original_target: bytes = b""
+    """What the client sent, where a rule rewrote it; else empty."""
     status: int = 0
     """0 where nobody answered."""
     request_bytes: int | None = None
@@ -145,7 +146,6 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     route: str = ""
     rules_generation: int = 0
     """Which load of the rules decided, from 1; 0 for none."""
-    outcome: Outcome | PrimaryOutcome
     error: str = ""
     comparison: Comparison | None = None
     """What its answer differs in from the primary's; None on the primary, and where nobody compared."""

@@ -67,30 +67,38 @@ def shadow_record(
     rule = exchange.decision.rule
     request = shadow.request
     target = copy.target
-    return AccessRecord(
-        copy="shadow",
-        id=shadow.id,
-        start_time=shadow.submitted,
-        client=exchange.head.client,
-        method=exchange.head.method,
-        target=request.target if request else exchange.head.target,
-        http_version="HTTP/2.0" if _is_http2(request, result) else "HTTP/1.1",
-        authority=copy.authority,
-        status=result.status if result else 0,
-        request_bytes=shadow.upload.size_bytes if shadow.upload else shadow.body_bytes,
-        response_bytes=result.response_bytes if result else None,
-        duration_ms=result.duration_ms if result else None,
-        waited_ms=ending.waited_ms if ending else None,
-        destination=copy.destination,
-        endpoint=target.endpoint.host_port if target else "",
-        virtual_service=rule.virtual_service,
-        route=rule.route,
-        rules_generation=exchange.generation,
-        outcome=outcome,
-        error=error,
-        comparison=comparison,
-        compared_status=compared_status,
-        headers=pick_headers(request.headers if request else exchange.head.headers),
+    return AccessRecord(  # by position, see there
+        "shadow",
+        shadow.id,
+        shadow.submitted,
+        exchange.head.client,
+        exchange.head.method,
+        request.target if request else exchange.head.target,
+        "HTTP/2.0" if _is_http2(request, result) else "HTTP/1.1",
+        copy.authority,
+        outcome,
+        0,  # client_port
+        b"",  # original_target
+        result.status if result else 0,
+        shadow.upload.size_bytes if shadow.upload else shadow.body_bytes,
+        result.response_bytes if result else None,
+        result.duration_ms if result else None,
+        None,  # first_byte_ms
+        ending.waited_ms if ending else None,
+        None,  # delay_ms
+        None,  # attempts
+        None,  # retries_exhausted
+        copy.destination,
+        target.endpoint.host_port if target else "",
+        "",  # proxy_address
+        "",  # server_name
+        rule.virtual_service,
+        rule.route,
+        exchange.generation,
+        error,
+        comparison,
+        compared_status,
+        pick_headers(request.headers if request else exchange.head.headers),
     )
 
 

@@ -18,8 +18,8 @@ from mitm_mirror.text import encode
 ALL = 1_000_000
 """Parts per million that mean every request."""
 
-_REMEMBERED = 256
-"""Authorities for which a route's copies are kept."""
+_REMEMBERED = 16
+"""Authorities for which a route keeps its copies. Few: clients choose them, and there may be 10,000 routes"""
 
 
 def route_millionths(route: HTTPRoute) -> int:
@@ -85,7 +85,7 @@ class Mirrors:
             and all(policy.destination.is_settled for policy in policies)
         )
         self._always: dict[tuple[str, int], tuple[MirrorCopy, ...]] = {}
-        """Where nothing is to be chosen: the copies by authority and port. Small, as clients choose those."""
+        """Where nothing is to be chosen: the copies by authority and port."""
 
     def copies(self, view: RequestView, authority: str, draw: Callable[[], float]) -> tuple[MirrorCopy, ...]:
         """One pair for each policy. `authority` is the Host that the primary gets.
