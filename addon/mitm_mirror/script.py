@@ -4,12 +4,16 @@ from mitmproxy import hooks
 
 from mitm_mirror.proxy.addon import MirrorAddon
 
-addons = [MirrorAddon()]
+addon = MirrorAddon()
 
-no_hooks = dict.fromkeys(hooks.all_hooks)
-"""A script's names, so that the script itself has no hook, and is quick to say so.
+script_names = {
+    "name": addon.name,
+    "addons": (),
+    **{hook: getattr(addon, hook, None) for hook in hooks.all_hooks},
+}
+"""A script's names: the hooks of our addon as the script's own, and None for those that it has not.
 
-mitmproxy asks its module, too, at each event, of which a request has ten. Python 3.11 takes 1.3 us to find
-that a module lacks a name, and 0.05 us to find None there.
+mitmproxy asks a script, and then each of its `addons`, at each of a request's ten events: so it asks
+once. And Python 3.11 takes 1.3 us to find that a module lacks a name, and 0.05 us to find None there.
 """
-globals().update(no_hooks)
+globals().update(script_names)

@@ -31,4 +31,4 @@ def _serve(path: str) -> http.Response:
 
 def _addon() -> Any:
     # By name and not by import: mitmdump's copy of the package is another than ours may be.
-    return ctx.master.addons.get("mirror")
+    return ctx.master.addons.get("mirror").addon

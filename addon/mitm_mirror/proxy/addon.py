@@ -78,8 +78,6 @@ class MirrorAddon:
     """Routes each flow by Istio's rules, and has its mirrors served."""
 
     name = "mirror"
-    addons = ()
-    """None below it. mitmproxy asks at each event, and is told sooner by a name that is there."""
 
     def __init__(self) -> None:
         self.bugs = BugCounter()
