@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mitm_mirror.proxy import watch
 from mitm_mirror.proxy.watch import fingerprint, watch_rules
 
 DEADLINE_S = 20
@@ -93,6 +94,38 @@ def test_a_change_before_the_first_look_is_not_lost(tmp_path: Path) -> None:
     notice([str(tmp_path)], known=known)
 
 
+def test_files_that_changed_are_looked_at_more_often_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rules.yaml").write_text("a")
+    waits: list[float] = []
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        clock = 100.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock)
+
+        async def is_set_within(_event: asyncio.Event, seconds: float) -> bool:
+            nonlocal clock
+            clock += seconds
+            waits.append(seconds)
+            if len(waits) == 1:
+                (tmp_path / "rules.yaml").write_text("changed")
+            return clock > 100.0 + 2 * watch.POLL_S + watch.EDITED_S
+
+        monkeypatch.setattr(watch, "_is_set_within", is_set_within)
+        await watch_rules([str(tmp_path)], fingerprint([str(tmp_path)]), noop, stop)
+
+    async def noop() -> None:
+        pass
+
+    asyncio.run(run())
+
+    assert waits[:2] == [watch.POLL_S, watch.SETTLE_S]
+    assert set(waits[2:-1]) == {watch.EDITED_POLL_S}
+    assert waits[-1] == watch.POLL_S
+
+
 def notice(paths: list[str], *changes: Callable[[], object], known: object = None) -> None:
     """Makes one change after the other, each after the one before was noticed."""
 
@@ -104,12 +137,12 @@ def notice(paths: list[str], *changes: Callable[[], object], known: object = Non
             noticed.put_nowait(None)
 
         before = fingerprint(paths) if known is None else known
-        watch = asyncio.create_task(watch_rules(paths, before, on_change, stop))  # type: ignore[arg-type]
+        watching = asyncio.create_task(watch_rules(paths, before, on_change, stop))  # type: ignore[arg-type]
         async with asyncio.timeout(DEADLINE_S):
             for change in changes or (lambda: None,):
                 change()
                 await noticed.get()
             stop.set()
-            await watch
+            await watching
 
     asyncio.run(run())
