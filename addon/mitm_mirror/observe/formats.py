@@ -72,7 +72,7 @@ def format_common(record: AccessRecord) -> str:
         f' "{quoted(record.headers.referer)}" "{quoted(record.headers.user_agent)}"'
         f" copy={record.copy} id={flow_id} host={authority}"
         f" destination={_repeated(record.destination)} endpoint={_repeated(record.endpoint)}"
-        f" outcome={record.outcome.value}"
+        f" outcome={record.outcome}"
         f" request_bytes={_number(record.request_bytes)} response_bytes={response_bytes}"
         f" duration_ms={'-' if record.duration_ms is None else f'{record.duration_ms:.1f}'}"
         f"{_error_field(record)}"
@@ -109,7 +109,7 @@ def format_envoy(record: AccessRecord) -> str:
         f" {token(record.destination)} - {token(record.proxy_address)}"
         f" {token(format_address(record.client, record.client_port))}"
         f" {token(record.server_name)} {token(record.route)}"
-        f" copy={record.copy} id={token(record.id)} outcome={record.outcome.value}"
+        f" copy={record.copy} id={token(record.id)} outcome={record.outcome}"
         f"{_error_field(record)}"
     )
 
