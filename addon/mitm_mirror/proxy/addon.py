@@ -156,7 +156,8 @@ class MirrorAddon:
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         call_last(flow, self._tail.requestheaders)
-        self.exchanges.pop(flow, None)  # of the same flow before it was replayed
+        if flow.is_replay:
+            self.exchanges.pop(flow, None)  # of the same flow before it was replayed
         self.attempts.end(flow)
         if flow.response or flow.error or is_shadow(flow):
             return None  # a shadow that is replayed goes where it went

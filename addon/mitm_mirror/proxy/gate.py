@@ -55,7 +55,10 @@ class Gate:
             await waits
 
     def _forward(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> Awaitable[None] | None:
-        may_go = self._attempts.enter(flow, forward.target) if forward.target.is_tracked else True
+        if not forward.target.is_tracked:
+            self._ledger.count_forwarded()
+            return None
+        may_go = self._attempts.enter(flow, forward.target)
         if isinstance(may_go, bool):
             self._go_or_overflow(flow, exchange, forward, may_go=may_go)
             return None

@@ -16,13 +16,14 @@ _State = list[Any]
 
 
 def remember_routing(flow: http.HTTPFlow, received: _State) -> None:
-    """Keeps `received` (see `request_state`) beside what the flow's request is now."""
+    """Keeps `received`, a `request_state` that is then no longer the caller's, beside what the flow's request
+    is now."""
     sent = request_state(flow)
     # Most rules change no header: do not keep them three times, and do not copy them to find out.
-    changed = received[-1] != sent[-1]
-    flow.metadata[ROUTED] = [
-        [*state[:-1], [list(field) for field in state[-1]] if changed else []] for state in (received, sent)
-    ]
+    changed = received[-1] is not sent[-1] and received[-1] != sent[-1]
+    for state in (received, sent):
+        state[-1] = [list(field) for field in state[-1]] if changed else []
+    flow.metadata[ROUTED] = [received, sent]
 
 
 def restore_received(flow: http.HTTPFlow) -> None:
