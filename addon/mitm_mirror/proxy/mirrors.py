@@ -6,7 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from mitmproxy import http
@@ -29,7 +29,7 @@ from mitm_mirror.proxy.noise_copies import NoiseCopies, NoiseCopy
 from mitm_mirror.proxy.shadows import Shadow, shadow_record
 from mitm_mirror.proxy.shown_pairs import SHOWN_BYTES, ShownPairs
 from mitm_mirror.proxy.uploads import ShadowUpload
-from mitm_mirror.routing.decision import Forward, MirrorCopy
+from mitm_mirror.routing.decision import Forward, MirrorCopy, is_any_due
 from mitm_mirror.routing.port_targets import PortTargets
 from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.ending import Ending
@@ -46,7 +46,7 @@ GATHERED_BYTES = 256 * 1024
 """With so many bytes of bodies, copies that are gathered are sent at once: nothing else counts them yet."""
 
 
-class _Original(NamedTuple):
+class _Original(msgspec.Struct, frozen=True):
     """A request that is to be copied."""
 
     flow: http.HTTPFlow
@@ -239,7 +239,7 @@ class Mirrors:
         """
         flow, exchange, forward = original.flow, original.exchange, original.forward
         rule = forward.rule
-        due = any(copy.outcome is None for copy in copies)
+        due = is_any_due(copies)
         refusal = self._refusal(original, body_bytes, forced=forced) if due else None
         # Before any of its own shadows is under way. All copies of a route have one Host.
         may_be_back = (

@@ -21,7 +21,7 @@ from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.primary import EndedPrimary
 from mitm_mirror.proxy.sending import PrimarySender
 from mitm_mirror.proxy.trailers import LateTrailers
-from mitm_mirror.routing.decision import Forward
+from mitm_mirror.routing.decision import Forward, is_any_due
 
 
 class MirrorTail:
@@ -50,7 +50,7 @@ class MirrorTail:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         exchange = self._exchanges.get(flow)
         forward = exchange.decision if exchange and isinstance(exchange.decision, Forward) else None
-        due = forward is not None and any(copy.outcome is None for copy in forward.mirrors)
+        due = forward is not None and is_any_due(forward.mirrors)
         if due and self.large_bodies_are_streamed and has_body_of_unknown_size(flow.request):
             # mitmproxy would begin to stream it half-way, and tell nobody: the copy needs its beginning.
             flow.request.stream = True
@@ -105,10 +105,10 @@ class MirrorTail:
     @guarded
     def _send(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """What sends the primary, where mitmproxy is not to. Its shadows are on their way by now."""
-        exchange = self._exchanges.get(flow)
-        if exchange is None or flow.error or flow.response or not isinstance(exchange.decision, Forward):
+        if flow.error or flow.response or self.sender is None:
             return None
-        if self.sender is None:
+        exchange = self._exchanges.get(flow)
+        if exchange is None or not isinstance(exchange.decision, Forward):
             return None
         sending = self.sender.takes(flow, exchange.decision)
         if sending is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -51,7 +52,7 @@ class HeaderOperations:
 _LOOKUPS = {"original_dst": "where the client addressed its request", "host": "the request's Host"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: they leave no place for what is found out once
 class Endpoint:
     """Where to connect. `scheme` is None where the client's own scheme is kept."""
 
@@ -82,12 +83,12 @@ class Endpoint:
         """The SNI to send: the rule's, else `default`."""
         return (self.tls is not None and self.tls.sni) or default
 
-    @property
+    @cached_property
     def is_unix(self) -> bool:
         """Whether it is a Unix socket."""
         return self.address.startswith(UNIX)
 
-    @property
+    @cached_property
     def host_port(self) -> str:
         """`127.0.0.1:8001`, `[::1]:8001`, `unix:///path`; words where a request has to come first."""
         if self.lookup:
@@ -96,7 +97,7 @@ class Endpoint:
         return self.address if self.is_unix else f"{bracketed(self.address)}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # as above
 class Target:
     """A destination that was resolved to one of its endpoints."""
 
@@ -121,7 +122,7 @@ class Target:
         endpoint = self.endpoint.seen_by(head)
         return None if endpoint is None else replace(self, endpoint=endpoint)
 
-    @property
+    @cached_property
     def cluster(self) -> str:
         """Istio's name for this destination: `outbound|8080|v1|httpbin.default.svc.cluster.local`."""
         return f"outbound|{self.port}|{self.subset}|{self.host}"
@@ -165,6 +166,14 @@ class MirrorCopy(msgspec.Struct, frozen=True):
     """`mitm-mirror/timeout`, else the route's `timeout`; None for `mirror_timeout`."""
     ignore: IgnoreRules = NO_RULES
     """`mitm-mirror/ignore`: what a comparison of its answer leaves out."""
+
+
+def is_any_due(copies: Sequence[MirrorCopy]) -> bool:
+    """Whether a shadow is to be sent for one of them at least."""
+    for copy in copies:  # noqa: SIM110  (a generator costs five times as much)
+        if copy.outcome is None:
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
