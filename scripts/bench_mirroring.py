@@ -26,9 +26,10 @@ MIRRORS = ("healthy", "slow", "silent", "refusing")
 CONNECTIONS = (1, 16, 64)
 BODIES = (0, 10_000, 1_000_000)
 
-INSTANCES = 3
+LEAST_INSTANCES = 3
+TURNS_PER_INSTANCE = 6
 """How often each proxy is started anew: two processes of the same program differ by some per cent, as chance
-lays out their memory."""
+lays out their memory, and no number of turns of the same two makes that less."""
 TURN_S = 0.3
 """What one turn takes, about: its requests are counted out by the proxy without a mirror."""
 TURN_LIMIT_S = 4.0
@@ -94,6 +95,10 @@ class Row:
     plain_rate: float
     """Requests a second without a mirror: the machine's measure, not the contender's."""
     plain_cpu_us: float
+    throughput_in_all: float
+    """Of all turns together, beside the median of pairs: nearer to the truth where pairs scatter, but one
+    slow second of the machine moves it."""
+    cpu_in_all: float
 
     @property
     def delivered_text(self) -> str:
@@ -144,6 +149,8 @@ class _Collected:
             self.peak_bytes,
             median(plain.rate for plain, _ in self.pairs),
             median(plain.cpu_us for plain, _ in self.pairs),
+            sum(1 / plain.rate for plain, _ in self.pairs) / sum(1 / ours.rate for _, ours in self.pairs),
+            sum(ours.cpu_us for _, ours in self.pairs) / sum(plain.cpu_us for plain, _ in self.pairs),
         )
 
 
@@ -199,7 +206,7 @@ def bench_layers(*, turns: int) -> None:
 
 def _print_columns() -> None:
     columns = "".join(f"{name:>19}" for name in ("throughput", "CPU/request", "p50", "p99"))
-    print(f"  {'':27}{columns}{'delivered':>11}{'memory':>9}")
+    print(f"  {'':27}{columns}{'delivered':>11}{'memory':>10}{'in all turns':>18}")
 
 
 def measure(scenario: Scenario, group: Sequence[Contender], turns: int) -> list[Row]:
@@ -208,13 +215,15 @@ def measure(scenario: Scenario, group: Sequence[Contender], turns: int) -> list[
         _Collected(contender.name, [], has_mirror=contender.sends and scenario.mirror != "refusing")
         for contender in group
     ]
-    for _ in range(INSTANCES):
-        _measure_instances(scenario, group, max(1, turns // INSTANCES), collected)
+    instances = max(LEAST_INSTANCES, turns // TURNS_PER_INSTANCE)
+    for _ in range(instances):
+        _measure_instances(scenario, group, max(1, turns // instances), collected)
     rows = [each.row(scenario) for each in collected]
     for row in rows:
         print(
             f"  {row.contender:27}{row.throughput!s:>19}{row.cpu!s:>19}{row.p50!s:>19}{row.p99!s:>19}"
-            f"{row.delivered_text:>11}{row.peak_bytes / 1e6:>6.0f} MB",
+            f"{row.delivered_text:>11}{row.peak_bytes / 1e6:>7.0f} MB"
+            f"{row.throughput_in_all:>11.2f}, {row.cpu_in_all:.2f}",
             flush=True,
         )
     print(

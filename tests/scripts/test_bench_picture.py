@@ -10,7 +10,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def row(contender: str, scenario: Scenario, throughput: float) -> Row:
     ratio = Ratio(throughput, throughput, throughput)
-    return Row(contender, scenario, ratio, ratio, ratio, ratio, 100, 100, 1_000_000, 500.0, 1_500.0)
+    return Row(contender, scenario, ratio, ratio, ratio, ratio, 100, 100, 1_000_000, 500.0, 1_500.0, 1.0, 1.0)
 
 
 def test_each_state_of_the_mirror_is_a_bar_as_long_as_its_ratio() -> None:
