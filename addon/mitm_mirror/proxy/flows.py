@@ -52,18 +52,13 @@ class RoutedRequest(msgspec.Struct, frozen=True, gc=False):
             data.authority,
             data.headers.fields,
             trailers_of(flow.request),
-            _is_upstream_mode(flow),
+            is_upstream_mode(flow),
         )
 
     @property
     def is_http2(self) -> bool:
         """Whether its client speaks HTTP/2."""
         return self.http_version == b"HTTP/2.0"
-
-    @property
-    def is_framed_by_streams(self) -> bool:
-        """Whether its header lines need say nothing of its body's length: in HTTP/2 and HTTP/3."""
-        return is_framed_by_streams(self.http_version)
 
 
 def read_head(flow: http.HTTPFlow) -> RequestHead:
@@ -111,7 +106,7 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
     if endpoint.scheme is not None:
         data.scheme = endpoint.scheme.encode()
     # What an upstream proxy is sent in clear text is HTTP/1.
-    to_proxy = data.scheme == b"http" and _is_upstream_mode(flow)
+    to_proxy = data.scheme == b"http" and is_upstream_mode(flow)
     data.host = endpoint.address if to_proxy else upstream_address(data.scheme, endpoint, forward.sni)
     data.path = forward.path
     fields = data.headers.fields
@@ -181,6 +176,16 @@ def trailers_of(request: http.Request) -> HeaderFields:
     return trailers.fields if trailers else ()
 
 
+def is_upstream_mode(flow: http.HTTPFlow) -> bool:
+    """Whether it goes by way of mitmproxy's upstream proxy."""
+    return flow.client_conn.proxy_mode.type_name == _UPSTREAM
+
+
+def is_framed_by_streams(http_version: bytes) -> bool:
+    """In HTTP/2 and HTTP/3 header lines need say nothing of the body's length."""
+    return http_version == b"HTTP/2.0" or http_version == b"HTTP/3"  # noqa: PLR1714  (costs half)
+
+
 def asks_to_upgrade(fields: HeaderFields) -> bool:
     """Whether a request would make a websocket, or another protocol, of its connection."""
     for name, _ in fields:  # noqa: SIM110  (a generator costs twice as much)
@@ -209,7 +214,7 @@ def hide_proxy_credentials(flow: http.HTTPFlow) -> None:
     what rules have made of https; mitmproxy then asks the proxy for a tunnel all the same.
     """
     request = flow.request
-    if _is_upstream_mode(flow) and (flow.client_conn.tls or not request.data.authority):
+    if is_upstream_mode(flow) and (flow.client_conn.tls or not request.data.authority):
         request.data.headers.fields = _without_proxy_authorization(request.data.headers.fields)
 
 
@@ -252,7 +257,7 @@ def copy_request(
 def primary_request(request: RoutedRequest, forward: Forward, target: Target, body: bytes) -> OutgoingRequest:
     """The routed request itself for one of its destination's endpoints, as mitmproxy would send it."""
     fields = _as_http1(request, target, len(body))
-    if request.is_framed_by_streams:
+    if is_framed_by_streams(request.http_version):
         fields = _with_host(fields, request.authority, insert=True)
     return _outgoing(request, target, forward.sni, fields)
 
@@ -279,7 +284,7 @@ def _outgoing(request: RoutedRequest, target: Target, sni: str, fields: HeaderFi
 def _as_http1(request: RoutedRequest, target: Target, body_bytes: int | None) -> HeaderFields:
     """The header lines of a request as they are written to an HTTP/1 server, or to this one."""
     fields = request.headers
-    if request.is_framed_by_streams:
+    if is_framed_by_streams(request.http_version):
         # Crumbs stay where HTTP/2 is certain; over TLS the server may yet choose HTTP/1.1.
         endpoint = target.endpoint
         certain = endpoint.http2 and (endpoint.scheme or request.scheme) == "http"
@@ -289,15 +294,6 @@ def _as_http1(request: RoutedRequest, target: Target, body_bytes: int | None) ->
 
 def _without_proxy_authorization(fields: HeaderFields) -> HeaderFields:
     return tuple(field for field in fields if field[0].lower() != b"proxy-authorization")
-
-
-def _is_upstream_mode(flow: http.HTTPFlow) -> bool:
-    return flow.client_conn.proxy_mode.type_name == _UPSTREAM
-
-
-def is_framed_by_streams(http_version: bytes) -> bool:
-    """In HTTP/2 and HTTP/3 header lines need say nothing of the body's length."""
-    return http_version == b"HTTP/2.0" or http_version == b"HTTP/3"  # noqa: PLR1714  (costs half)
 
 
 def _authority(request: http.Request, fields: HeaderFields) -> str:

@@ -48,8 +48,7 @@ class UnframedUploads:
 
     def forget(self, flow: http.HTTPFlow) -> None:
         """Its body is complete, and gets a length if it was not sent yet; or it ended without."""
-        if self._waiting:
-            self._waiting.forget(flow.client_conn.id, flow)
+        self._waiting.forget(flow.client_conn.id, flow)
 
     def release(self, client_id: str) -> None:
         """The client has left."""

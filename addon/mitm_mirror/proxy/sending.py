@@ -6,14 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mitmproxy import connection, ctx, http
-from mitmproxy.proxy import mode_specs
 from mitmproxy.utils import human
 
 from mitm_mirror.client.client import Client
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.exchange import Exchange
-from mitm_mirror.proxy.flows import RoutedRequest, is_grpc, make_answer, primary_request, upstream_address
+from mitm_mirror.proxy.flows import (
+    RoutedRequest,
+    is_grpc,
+    is_upstream_mode,
+    make_answer,
+    primary_request,
+    upstream_address,
+)
 from mitm_mirror.proxy.retrying import PrimaryEnd, Retrier, SentPrimary
 from mitm_mirror.routing.decision import Forward, Sending, Target
 from mitm_mirror.routing.endpoint_state import LocalFailure
@@ -98,7 +104,7 @@ class PrimarySender:
             return "the request upgrades the connection"
         if request.is_http2 and is_grpc(request):
             return "the request is gRPC, whose status comes in trailers"
-        if isinstance(flow.client_conn.proxy_mode, mode_specs.UpstreamMode):
+        if is_upstream_mode(flow):
             return "all goes through an upstream proxy"
         if (request.data.host, request.data.port) != (endpoint.address, endpoint.port):
             return "another addon sends the request elsewhere"
