@@ -1,7 +1,8 @@
 """Full load for a long time: is memory flat, are descriptors flat, is every shadow accounted for?
 
-Rules are reloaded and the access log is rotated all along; the worker is killed in the first half only, so
-that one worker's memory can be followed through the second. Run it through `scripts/soak`.
+Rules are reloaded, the access log is rotated and the mirror stands still for a while all along; the worker is
+killed in the first half only, so that one worker's memory can be followed through the second. Run it through
+`scripts/soak`.
 """
 
 import argparse
@@ -32,6 +33,12 @@ FLAT_SHARE = 0.05
 FLAT_BYTES = 4 * 1024 * 1024
 """Between the middle and the end memory may grow by so much: an allocator's pages come and go."""
 FLAT_DESCRIPTORS = 8
+
+_SETTLE_S = 30.0
+"""For a new worker to start, or a pile's connections to be closed."""
+STALL_BURSTS = 5
+"""While the mirror stands still: more shadows than the worker sends at a time. Without it a worker's memory
+grows when the machine happens to stand still, and nobody knows whether it would grow again."""
 
 REQUESTS = (
     f"GET /get?q=1 HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: soak/1.0\r\nAccept: */*\r\n\r\n".encode(),
@@ -75,37 +82,43 @@ class Soak:
             mode = f"reverse:http://127.0.0.1:{v1.port}"
             with Mitmdump(self._folder, options, mode=mode) as proxy:
                 proxy.wait_for_log(r"listening at")
-                self._load(proxy)
+                self._load(proxy, v2)
                 proxy.stop()
                 self._judge(proxy.totals(), v2.count)
         return not self.broken
 
-    def _load(self, proxy: Mitmdump) -> None:
+    def _load(self, proxy: Mitmdump, mirror: Origin) -> None:
         start = time.monotonic()
         sample_at = event_at = 0.0
         step = 0
         print(f"{'time':>6} {'requests':>9} {'proxy':>16} {'worker':>16}   events", flush=True)
         while (share := (time.monotonic() - start) / self._duration_s) < 1:
-            hammer(proxy.port, REQUESTS[step % 2], connections=CONNECTIONS, total=BURST)
-            self.sent += BURST
+            self._burst(proxy, step)
             step += 1
             what = ""
             if share >= event_at:
                 event_at += 1 / (SAMPLES / 4)
-                what = self._event(proxy, share)
+                what = self._event(proxy, mirror, share)
             if share >= sample_at or what:
                 sample_at += 1 / SAMPLES
                 self._sample(proxy, share, what)
 
-    def _event(self, proxy: Mitmdump, share: float) -> str:
-        """Reload, rotation, and in the first half also a worker's death, in turns."""
+    def _burst(self, proxy: Mitmdump, step: int) -> None:
+        hammer(proxy.port, REQUESTS[step % 2], connections=CONNECTIONS, total=BURST)
+        self.sent += BURST
+
+    def _event(self, proxy: Mitmdump, mirror: Origin, share: float) -> str:
+        """Reload, rotation, a mirror that stands still and, in the first half, a worker's death, in turns."""
+        turn = self._events % (4 if share < 0.5 else 3)
         self._events += 1
-        if self._events % 3 == 1:
+        if turn == 0:
             self._reload(proxy)
             return f"reloaded, generation {self._generation}"
-        if self._events % 3 == 2 or share > 0.5:
+        if turn == 1:
             self._rotate()
             return "log rotated"
+        if turn == 2:
+            return self._stall(proxy, mirror)
         return self._kill_worker(proxy)
 
     def _reload(self, proxy: Mitmdump) -> None:
@@ -120,6 +133,24 @@ class Soak:
         self._rotated += 1
         self._log.rename(self._folder / f"access.log.{self._rotated}")
 
+    def _stall(self, proxy: Mitmdump, mirror: Origin) -> str:
+        """Stops the mirror for some seconds: shadows pile up, and none may be late for its timeout."""
+        (worker,) = proxy.worker_pids
+        before = usage_of(worker).descriptors
+        os.kill(mirror.pid, signal.SIGSTOP)
+        try:
+            for step in range(STALL_BURSTS):
+                self._burst(proxy, step)
+        finally:
+            os.kill(mirror.pid, signal.SIGCONT)
+        deadline = time.monotonic() + _SETTLE_S
+        while (now := usage_of(worker).descriptors) > before + FLAT_DESCRIPTORS:
+            if time.monotonic() > deadline:
+                self._check(f"worker {worker} closes a pile's connections, {now} are left of {before}", False)
+                break
+            time.sleep(0.05)
+        return f"mirror stood still for {STALL_BURSTS * BURST} requests"
+
     def _kill_worker(self, proxy: Mitmdump) -> str:
         """Kills the worker in the middle of a burst, which nobody may notice."""
         (victim,) = proxy.worker_pids
@@ -130,8 +161,8 @@ class Soak:
         self.sent += BURST
         self.kills += 1
         if not wait_until_gone(victim):
-            self.broken.append(f"worker {victim} survived SIGKILL")
-        deadline = time.monotonic() + 30
+            self._check(f"worker {victim} ends at SIGKILL", False)
+        deadline = time.monotonic() + _SETTLE_S
         while not proxy.worker_pids and time.monotonic() < deadline:
             time.sleep(0.05)
         return f"worker {victim} killed"
