@@ -62,7 +62,7 @@ class Attempts:
 
     def answered(self, flow: http.HTTPFlow, status: int) -> None:
         """The head of an endpoint's answer has come."""
-        if not self._open:
+        if not self._by_client:
             return
         attempt = self._open.get(flow)
         if attempt is not None:
@@ -76,7 +76,7 @@ class Attempts:
 
     def end(self, flow: http.HTTPFlow) -> None:
         """The flow's request is over. Nothing where it has ended already, or was never counted."""
-        if not self._open:
+        if not self._by_client:
             return
         attempt = self._open.pop(flow, None)
         if attempt is None:
