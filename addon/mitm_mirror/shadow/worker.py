@@ -27,7 +27,7 @@ from mitm_mirror.shadow.answer import AnswerRoom, PrimaryAnswer, Want
 from mitm_mirror.shadow.frames import GATHER_S, Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.lookups import LookupSharingLoop
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, SocketPair, ToWorker
-from mitm_mirror.shadow.priority import step_back, step_back_as_session
+from mitm_mirror.shadow.priority import SessionPriority
 from mitm_mirror.shadow.sender import Sender
 from mitm_mirror.shadow.tasks import Send, ShadowTasks
 
@@ -174,7 +174,6 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     in_fd, out_fd = _claim_pipes()
     _allow_many_sockets()
-    step_back()
     _settle_sniffio()
     settings = _read_settings(in_fd)
     with asyncio.Runner(loop_factory=LookupSharingLoop) as runner:
@@ -196,10 +195,10 @@ async def _run(in_fd: int, out_fd: int, settings: ClientSettings) -> None:
     worker = Worker(in_fd, out_fd, sender.send, room, lambda: os._exit(0))
     worker.start()
     gc.freeze()  # what is imported by now stays; do not look through it again and again
-    has_stepped_back = False
+    priority = SessionPriority()
     while True:
-        has_stepped_back = has_stepped_back or step_back_as_session()
         await asyncio.sleep(_IDLE_SWEEP_S)
+        priority.look()
         await sender.close_expired()
 
 
