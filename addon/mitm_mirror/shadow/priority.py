@@ -55,10 +55,9 @@ class SessionPriority:
             return
         try:
             self._autogroup.write_text(str(niceness), encoding="ascii")
-        except BlockingIOError:
-            return  # without privileges, one such change in 0.1 s, whoever makes it: the next look asks again
         except OSError:
-            self._waited_s = None  # not ours to set: no more looks
+            # A system without it; or not now: without privileges there is one such change in 0.1 s, whoever
+            # makes it, and all descriptors may be taken. The next look asks again.
             return
         self._niceness = niceness
 
