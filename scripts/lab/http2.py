@@ -84,10 +84,19 @@ class Http2Backend:
             self._loop.run_forever()
         finally:
             server.close()
-            for transport in self.transports:
-                transport.abort()
-            self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.run_until_complete(self._close_connections())
             self._loop.close()
+
+    async def _close_connections(self) -> None:
+        # A connection in its TLS handshake is in no list yet, but a task of asyncio's waits for it, and
+        # closes it when cancelled.
+        handshakes = asyncio.all_tasks() - {asyncio.current_task()}
+        for handshake in handshakes:
+            handshake.cancel()
+        await asyncio.gather(*handshakes, return_exceptions=True)
+        for transport in self.transports:
+            transport.abort()
+        await asyncio.sleep(0)
 
     def record(self, request: Http2Request) -> None:
         """The connections' call: a request is complete."""
