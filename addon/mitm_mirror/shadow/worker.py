@@ -27,7 +27,6 @@ from mitm_mirror.shadow.answer import AnswerRoom, PrimaryAnswer, Want
 from mitm_mirror.shadow.frames import GATHER_S, Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.lookups import LookupSharingLoop
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, SocketPair, ToWorker
-from mitm_mirror.shadow.priority import SessionPriority
 from mitm_mirror.shadow.sender import Sender
 from mitm_mirror.shadow.tasks import Send, ShadowTasks
 
@@ -195,10 +194,8 @@ async def _run(in_fd: int, out_fd: int, settings: ClientSettings) -> None:
     worker = Worker(in_fd, out_fd, sender.send, room, lambda: os._exit(0))
     worker.start()
     gc.freeze()  # what is imported by now stays; do not look through it again and again
-    priority = SessionPriority()
     while True:
         await asyncio.sleep(_IDLE_SWEEP_S)
-        priority.look()
         await sender.close_expired()
 
 
