@@ -156,9 +156,8 @@ class Soak:
         (victim,) = proxy.worker_pids
         timer = threading.Timer(0.1, os.kill, (victim, signal.SIGKILL))
         timer.start()
-        hammer(proxy.port, REQUESTS[0], connections=CONNECTIONS, total=BURST)
+        self._burst(proxy, 0)
         timer.join()
-        self.sent += BURST
         self.kills += 1
         if not wait_until_gone(victim):
             self._check(f"worker {victim} ends at SIGKILL", False)
