@@ -3,10 +3,11 @@
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 
 from mitm_mirror.client.outgoing import UnsendableRequestError, build_request
-from mitm_mirror.client.upload import Upload
+from mitm_mirror.client.upload import JOINED_BYTES, Upload
 from mitm_mirror.outcome import Outcome
 
 HOST = (b"Host", b"httpbin:8080")
@@ -42,6 +43,45 @@ def test_pieces_are_sent_as_they_come(kit: Any, framing: tuple[bytes, bytes], wi
         assert taken == [3, 4]
         (request,) = server.requests
         assert request.partition(b"\r\n\r\n")[2] == wire
+
+    kit.run(test)
+
+
+HALF = bytes(JOINED_BYTES // 2)
+
+
+@pytest.mark.parametrize(
+    ("joined", "pieces", "yielded"),
+    [
+        pytest.param(True, [b"one", b"four", b"."], [b"onefour."], id="all that wait"),
+        pytest.param(True, [HALF, HALF, b"."], [HALF + HALF, b"."], id="up to the limit"),
+        pytest.param(True, [b".", HALF * 3, b"!"], [b".", HALF * 3, b"!"], id="one beyond the limit"),
+        pytest.param(False, [b"one", b"four"], [b"one", b"four"], id="as they were put"),
+    ],
+)
+def test_pieces_that_wait_together(kit: Any, joined: bool, pieces: list[bytes], yielded: list[bytes]) -> None:
+    async def test() -> None:
+        upload, taken = make_upload()
+        for data in pieces:
+            upload.put(data)
+        upload.end()
+        assert [data async for data in upload.pieces(joined=joined)] == yielded
+        assert taken == [len(data) for data in pieces]
+
+    kit.run(test)
+
+
+@pytest.mark.parametrize("framing", [CHUNKED, (b"Content-Length", b"7")], ids=["chunked", "sized"])
+def test_only_a_sized_body_has_its_pieces_joined(kit: Any, framing: tuple[bytes, bytes]) -> None:
+    async def test() -> None:
+        upload, _ = make_upload()
+        for data in (b"one", b"four"):
+            upload.put(data)
+        upload.end()
+        stream = build_request(kit.request(headers=(HOST, framing)), upload).stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        expected = [b"one", b"four"] if framing == CHUNKED else [b"onefour"]
+        assert [data async for data in stream] == expected
 
     kit.run(test)
 

@@ -74,7 +74,7 @@ async def echo(
     number: int, request: OutgoingRequest, body: bytes | Upload, timeout_s: float, want: Want | None
 ) -> ShadowResult:
     if isinstance(body, Upload):
-        body = b"".join([data async for data in body])
+        body = b"".join([data async for data in body.pieces(joined=False)])
     return ShadowResult(number, Outcome.OK, 200, len(body), timeout_s, request.address)
 
 

@@ -24,15 +24,23 @@ class BadAddressError(Exception):
 class _Body(httpx.AsyncByteStream):
     """A whole body is one chunk, as mitmproxy sends the primary's, and none where it is empty."""
 
-    def __init__(self, body: bytes | Upload) -> None:
+    def __init__(self, body: bytes) -> None:
         self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if isinstance(self._body, Upload):
-            async for data in self._body:
-                yield data
-        elif self._body:
+        if self._body:
             yield self._body
+
+
+class _UploadBody(httpx.AsyncByteStream):
+    """A body that is still coming. Chunks stay those that the primary gets; a sized body has none."""
+
+    def __init__(self, upload: Upload, *, sized: bool) -> None:
+        self._upload = upload
+        self._sized = sized
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._upload.pieces(joined=self._sized)
 
 
 def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Request:
@@ -49,7 +57,7 @@ def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Reque
         "GET",
         _endpoint_url(request.scheme, request.address, request.port),
         headers=request.headers,
-        stream=_Body(body),
+        stream=_stream(request, body),
         extensions=extensions,
     )
     try:
@@ -57,6 +65,13 @@ def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Reque
     except UnicodeDecodeError:
         raise UnsendableRequestError("the method is not ASCII") from None
     return outgoing
+
+
+def _stream(request: OutgoingRequest, body: bytes | Upload) -> httpx.AsyncByteStream:
+    if not isinstance(body, Upload):
+        return _Body(body)
+    chunked = any(name.lower() == b"transfer-encoding" for name, _ in request.headers)
+    return _UploadBody(body, sized=not chunked)
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 from mitm_mirror.client.request import Fields
 
+JOINED_BYTES = 256 * 1024
+"""As much as the worker reads at a time."""
+
 
 class Upload:
     """Takes pieces on one side without ever waiting, and yields them on the other, which may be slow.
@@ -42,13 +45,28 @@ class Upload:
         if self._complete and on_complete is not None:
             on_complete()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def pieces(self, *, joined: bool) -> AsyncIterator[bytes]:
+        """Yields them as they were put; `joined`, those that wait together, up to `JOINED_BYTES` or one.
+
+        Joined they are fewer writes, each of which costs the worker more than the bytes in it; but only a
+        framing that does not show the pieces may have them joined.
+        """
         while True:
             while self._chunks:
-                data = self._chunks.popleft()
-                yield data
-                self._on_taken(len(data))  # asked for the next one, so this one has been written
+                taken = self._take(JOINED_BYTES if joined else 0)
+                yield taken[0] if len(taken) == 1 else b"".join(taken)
+                for data in taken:  # asked for the next one, so these have been written
+                    self._on_taken(len(data))
             if self._complete:
                 return
             self._changed.clear()
             await self._changed.wait()
+
+    def _take(self, limit_bytes: int) -> list[bytes]:
+        """The next piece, and further ones as long as all are within the limit."""
+        taken = [self._chunks.popleft()]
+        size = len(taken[0])
+        while self._chunks and size + len(self._chunks[0]) <= limit_bytes:
+            taken.append(self._chunks.popleft())
+            size += len(taken[-1])
+        return taken
