@@ -19,6 +19,7 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
 from mitm_mirror.shadow.answer import Want
 from mitm_mirror.shadow.pool import ShadowPool
+from mitm_mirror.shadow.priority import NICENESS
 from mitm_mirror.shadow.settings import PoolSettings
 from mitm_mirror.shadow.terms import Terms
 
@@ -33,6 +34,12 @@ def is_gone(pid: int) -> bool:
         return True
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rsplit(") ", 1)[1].startswith("Z")
+
+
+def session_of(pid: int) -> str:
+    """`/autogroup-7 nice 0`; empty where the system shares processors among processes alone."""
+    autogroup = Path(f"/proc/{pid}/autogroup")
+    return autogroup.read_text().strip() if autogroup.exists() else ""
 
 
 def start_python(code: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -212,6 +219,19 @@ def test_a_worker_ignores_the_signals_that_are_meant_for_the_proxy(kit: Any, num
             assert stage.endings.outcomes == {1: "ok"}
             assert stage.pool.stats().pids == (pid,)
             stage.pool.drain(5.0)
+
+    kit.run(test)
+
+
+def test_a_workers_session_lets_others_go_first_and_the_proxys_does_not(kit: Any) -> None:
+    async def test() -> None:
+        own = session_of(os.getpid())
+        stage = Stage(kit)
+        pid = await stage.up()
+        if own:
+            await kit.poll_until(lambda: session_of(pid).endswith(f" nice {NICENESS}"))
+        assert session_of(os.getpid()) == own
+        stage.pool.drain(5.0)
 
     kit.run(test)
 

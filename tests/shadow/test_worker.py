@@ -16,6 +16,7 @@ from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.shadow import process
+from mitm_mirror.shadow import worker as worker_module
 from mitm_mirror.shadow.answer import AnswerRoom, Want
 from mitm_mirror.shadow.frames import FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.message import CHUNK_OVERHEAD_BYTES, FromWorker, ShadowResult, ToWorker
@@ -58,9 +59,10 @@ class Pipes:
 
 
 @contextlib.asynccontextmanager
-async def worker(send: Send) -> AsyncIterator[Pipes]:
+async def worker(send: Send, hurry: Callable[[], None] = lambda: None) -> AsyncIterator[Pipes]:
     pipes = Pipes()
-    Worker(pipes.worker_in, pipes.worker_out, send, AnswerRoom(), pipes.ended.set).start()
+    room = AnswerRoom()
+    Worker(pipes.worker_in, pipes.worker_out, send, room, end=pipes.ended.set, hurry=hurry).start()
     try:
         yield pipes
     finally:
@@ -93,6 +95,24 @@ def test_it_says_that_it_is_ready_and_answers_each_frame(kit: Any) -> None:
                 ShadowResult(8, Outcome.OK, 200, 8, 1.5, "10.0.0.8"),
             ]
         ]  # one batch for one loop turn
+
+    kit.run(test)
+
+
+@pytest.mark.parametrize(("body_bytes", "hurries"), [(100, 0), (5000, 2)])
+def test_it_hurries_where_more_waits_than_it_reads_at_a_time(
+    kit: Any, monkeypatch: pytest.MonkeyPatch, body_bytes: int, hurries: int
+) -> None:
+    monkeypatch.setattr(worker_module, "READ_BYTES", 2000)
+    hurried: list[None] = []
+
+    async def test() -> None:
+        async with worker(echo, lambda: hurried.append(None)) as pipes:
+            frames = FrameBuffer()
+            frames.add(kit.shadow(), 7, 1.5, b"x" * body_bytes)
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: 7 in pipes.results)
+        assert len(hurried) == hurries
 
     kit.run(test)
 

@@ -27,6 +27,7 @@ from mitm_mirror.shadow.answer import AnswerRoom, PrimaryAnswer, Want
 from mitm_mirror.shadow.frames import GATHER_S, Frame, FrameBuffer, FrameDecoder
 from mitm_mirror.shadow.lookups import LookupSharingLoop
 from mitm_mirror.shadow.message import FromWorker, ShadowResult, SocketPair, ToWorker
+from mitm_mirror.shadow.priority import SessionPriority
 from mitm_mirror.shadow.sender import Sender
 from mitm_mirror.shadow.tasks import Send, ShadowTasks
 
@@ -44,12 +45,21 @@ class Worker:
     """Reads requests from one pipe and writes results to another. Needs a running event loop."""
 
     def __init__(
-        self, in_fd: int, out_fd: int, send: Send, room: AnswerRoom, end: Callable[[], None]
+        self,
+        in_fd: int,
+        out_fd: int,
+        send: Send,
+        room: AnswerRoom,
+        *,
+        end: Callable[[], None],
+        hurry: Callable[[], None],
     ) -> None:
-        """Both descriptors are non-blocking. `end` is called when either pipe's other end is gone."""
+        """Both descriptors are non-blocking. `end` is called when either pipe's other end is gone,
+        `hurry` where there is more to read than one read takes."""
         self._in_fd = in_fd
         self._out_fd = out_fd
         self._end = end
+        self._hurry = hurry
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder()
         self._request_decoder = msgspec.msgpack.Decoder(OutgoingRequest)
@@ -80,23 +90,28 @@ class Worker:
             self._loop.remove_reader(self._in_fd)
             self._end()
             return
+        if len(data) == READ_BYTES:
+            self._hurry()
         for frame in self._decoder.feed(data):
-            if frame.kind <= ToWorker.UPLOAD:
-                self._begin(frame)
-            elif frame.kind == ToWorker.CHUNK:
-                self._shadows.put(frame.number, frame.body)
-            elif frame.kind == ToWorker.END:
-                trailers = self._trailers_decoder.decode(frame.message) if frame.message else ()
-                self._shadows.end(frame.number, trailers)
-            elif frame.kind == ToWorker.WANT:
-                self._shadows.want(frame.number, self._want_decoder.decode(frame.message))
-            elif frame.kind == ToWorker.PRIMARY:
-                primary = self._primary_decoder.decode(frame.message)
-                self._shadows.primary(frame.number, primary, frame.body)
-            elif frame.kind == ToWorker.FORGET:
-                self._shadows.forget(frame.number)
-            else:
-                self._shadows.abort(frame.number)
+            self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind <= ToWorker.UPLOAD:
+            self._begin(frame)
+        elif frame.kind == ToWorker.CHUNK:
+            self._shadows.put(frame.number, frame.body)
+        elif frame.kind == ToWorker.END:
+            trailers = self._trailers_decoder.decode(frame.message) if frame.message else ()
+            self._shadows.end(frame.number, trailers)
+        elif frame.kind == ToWorker.WANT:
+            self._shadows.want(frame.number, self._want_decoder.decode(frame.message))
+        elif frame.kind == ToWorker.PRIMARY:
+            primary = self._primary_decoder.decode(frame.message)
+            self._shadows.primary(frame.number, primary, frame.body)
+        elif frame.kind == ToWorker.FORGET:
+            self._shadows.forget(frame.number)
+        else:
+            self._shadows.abort(frame.number)
 
     def _begin(self, frame: Frame) -> None:
         try:
@@ -190,12 +205,14 @@ async def _run(in_fd: int, out_fd: int, settings: ClientSettings) -> None:
     sender = Sender(settings, report=_say, room=room, on_connected=tell_connected)
     os.set_blocking(in_fd, False)
     os.set_blocking(out_fd, False)
+    priority = SessionPriority()
     # Not sys.exit: that would wait for a thread that hangs in the resolver.
-    worker = Worker(in_fd, out_fd, sender.send, room, lambda: os._exit(0))
+    worker = Worker(in_fd, out_fd, sender.send, room, end=lambda: os._exit(0), hurry=priority.hurry)
     worker.start()
     gc.freeze()  # what is imported by now stays; do not look through it again and again
     while True:
         await asyncio.sleep(_IDLE_SWEEP_S)
+        priority.look()
         await sender.close_expired()
 
 
