@@ -16,7 +16,7 @@ STARVED_SHARE = 0.4
 """Of its time, in which the process waits for a processor: where more than a tenth's weight is wanted, others
 want all of it, and shadows would be late for their time-outs."""
 
-PATIENCE_S = 60.0
+PATIENCE_S = 10.0
 """So long after it was starved the session keeps its full weight."""
 
 HURRY_S = 2.0
