@@ -51,11 +51,16 @@ def bench_upload() -> list[tuple[str, int, int]]:
 
 
 def _warm_up(port: int, mirror: Origin) -> None:
-    """One request: a worker that is still starting takes nothing, and counts for less than it holds later."""
+    """One request: a worker that is still starting takes nothing, and counts for less than it holds later.
+
+    Raises RuntimeError where that does not come to the mirror.
+    """
     send_raw(port, f"GET /get HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
     deadline = time.monotonic() + 20
     while mirror.count < 1 and time.monotonic() < deadline:
         time.sleep(0.1)
+    if mirror.count < 1:
+        raise RuntimeError("the first request has not come to the mirror")
 
 
 def _upload(port: int) -> int:

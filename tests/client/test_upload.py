@@ -71,16 +71,24 @@ def test_pieces_that_wait_together(kit: Any, joined: bool, pieces: list[bytes], 
     kit.run(test)
 
 
-@pytest.mark.parametrize("framing", [CHUNKED, (b"Content-Length", b"7")], ids=["chunked", "sized"])
-def test_only_a_sized_body_has_its_pieces_joined(kit: Any, framing: tuple[bytes, bytes]) -> None:
+@pytest.mark.parametrize(
+    ("framing", "http2", "expected"),
+    [
+        pytest.param(CHUNKED, False, [b"one", b"four"], id="chunked"),
+        pytest.param((b"Content-Length", b"7"), False, [b"onefour"], id="sized"),
+        pytest.param((b"Content-Length", b"7"), True, [b"one", b"four"], id="sized, in HTTP/2"),
+    ],
+)
+def test_only_a_sized_body_has_its_pieces_joined(
+    kit: Any, framing: tuple[bytes, bytes], http2: bool, expected: list[bytes]
+) -> None:
     async def test() -> None:
         upload, _ = make_upload()
         for data in (b"one", b"four"):
             upload.put(data)
         upload.end()
-        stream = build_request(kit.request(headers=(HOST, framing)), upload).stream
+        stream = build_request(kit.request(headers=(HOST, framing), http2=http2), upload).stream
         assert isinstance(stream, httpx.AsyncByteStream)
-        expected = [b"one", b"four"] if framing == CHUNKED else [b"onefour"]
         assert [data async for data in stream] == expected
 
     kit.run(test)

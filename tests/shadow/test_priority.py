@@ -1,6 +1,7 @@
 """When a worker's session steps back, when it does not, and what it takes the system's refusals for."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,24 @@ class Machine:
         self.folder = folder
         self.now = 100.0
         self._waited_s = 3.0
-        self.autogroup = folder / "autogroup"
-        self.autogroup.write_text("0")
+        self._autogroup = folder / "autogroup"
+        self._autogroup.touch()
+        self._read = 0
+        self._niceness = 0
         self._tell()
         self.priority = SessionPriority(folder, lambda: self.now)
 
     def _tell(self) -> None:
         (self.folder / "schedstat").write_bytes(b"123456789 %d 17\n" % (self._waited_s * 1e9))
+
+    @property
+    def niceness(self) -> int:
+        """The session's. A file keeps one write after the other, so look after each."""
+        text = self._autogroup.read_text()
+        if len(text) > self._read:
+            self._niceness = int(text[self._read :])
+            self._read = len(text)
+        return self._niceness
 
     def run(self, waiting_share: float, seconds: float = 0.5) -> int:
         """The session's niceness after a look that comes after so long."""
@@ -35,7 +47,7 @@ class Machine:
         self._waited_s += waiting_share * seconds
         self._tell()
         self.priority.look()
-        return int(self.autogroup.read_text())
+        return self.niceness
 
 
 @pytest.fixture
@@ -43,8 +55,9 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_nothing_is_asked_for_before_the_first_look(machine: Machine) -> None:
-    assert machine.autogroup.read_text() == "0"
+def test_nothing_is_asked_for_before_the_first_look(tmp_path: Path) -> None:
+    Machine(tmp_path)
+    assert (tmp_path / "autogroup").read_text() == ""
 
 
 def test_where_there_is_room_the_session_steps_back_and_stays_back(machine: Machine) -> None:
@@ -66,7 +79,7 @@ def test_on_a_busy_machine_it_never_steps_back(machine: Machine) -> None:
 def test_a_pile_gives_it_its_weight_back_at_once_and_for_a_moment(machine: Machine) -> None:
     machine.run(0.0)
     machine.priority.hurry()
-    assert machine.autogroup.read_text() == "0"
+    assert machine.niceness == 0
     assert machine.run(0.0, HURRY_S - 0.5) == 0
     machine.priority.hurry()
     assert machine.run(0.0, HURRY_S - 0.5) == 0
@@ -79,7 +92,7 @@ def test_a_pile_does_not_shorten_the_patience_of_one_that_starved(machine: Machi
     assert machine.run(0.0, PATIENCE_S - 1) == 0
 
 
-@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EMFILE])
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EPERM])
 def test_a_system_that_refuses_is_asked_again_at_the_next_look(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -88,16 +101,40 @@ def test_a_system_that_refuses_is_asked_again_at_the_next_look(
 
     machine.run(0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", refuse)
+        patch.setattr(os, "write", refuse)
         assert machine.run(0.9) == NICENESS
     assert machine.run(0.0) == 0
 
 
-@pytest.mark.parametrize("text", ["", "1 x 2", "1"])
-def test_who_cannot_tell_whether_it_starves_does_not_step_back(machine: Machine, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("1 x 2", id="no number"),
+        pytest.param("1", id="one number"),
+        pytest.param("0 0 0", id="a kernel that does not count"),
+    ],
+)
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_who_cannot_tell_whether_it_starves_does_not_step_back(
+    machine: Machine, text: str, from_the_start: bool
+) -> None:
     (machine.folder / "schedstat").write_text(text)
+    if from_the_start:
+        machine.priority = SessionPriority(machine.folder, lambda: machine.now)
     machine.priority.look()
-    assert machine.autogroup.read_text() == "0"
+    assert machine.niceness == 0
+
+
+def test_it_needs_no_further_file(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, "refused")
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert machine.run(0.0) == NICENESS
+    machine.priority.hurry()
+    assert machine.run(0.0) == 0
+    assert machine.run(0.0, HURRY_S) == NICENESS
 
 
 def test_a_system_without_any_of_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -99,8 +100,8 @@ def test_it_says_that_it_is_ready_and_answers_each_frame(kit: Any) -> None:
     kit.run(test)
 
 
-@pytest.mark.parametrize(("body_bytes", "hurries"), [(100, 0), (5000, 2)])
-def test_it_hurries_where_more_waits_than_it_reads_at_a_time(
+@pytest.mark.parametrize(("body_bytes", "hurries"), [(1000, 0), (2000, 1), (5000, 2)])
+def test_it_hurries_where_much_waits_for_it(
     kit: Any, monkeypatch: pytest.MonkeyPatch, body_bytes: int, hurries: int
 ) -> None:
     monkeypatch.setattr(worker_module, "READ_BYTES", 2000)
@@ -113,6 +114,21 @@ def test_it_hurries_where_more_waits_than_it_reads_at_a_time(
             frames.write_to(pipes.to_worker)
             await pipes.until(lambda: 7 in pipes.results)
         assert len(hurried) == hurries
+
+    kit.run(test)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how large a pipe is")
+def test_of_a_small_pipe_a_quarter_is_much(kit: Any) -> None:
+    hurried: list[None] = []
+
+    async def test() -> None:
+        async with worker(echo, lambda: hurried.append(None)) as pipes:
+            frames = FrameBuffer()
+            frames.add(kit.shadow(), 7, 1.5, bytes(fcntl.fcntl(pipes.to_worker, fcntl.F_GETPIPE_SZ) // 4))
+            frames.write_to(pipes.to_worker)
+            await pipes.until(lambda: 7 in pipes.results)
+        assert len(hurried) == 1
 
     kit.run(test)
 

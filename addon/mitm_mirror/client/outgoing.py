@@ -33,14 +33,14 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _UploadBody(httpx.AsyncByteStream):
-    """A body that is still coming. Chunks stay those that the primary gets; a sized body has none."""
+    """A body that is still coming."""
 
-    def __init__(self, upload: Upload, *, sized: bool) -> None:
+    def __init__(self, upload: Upload, *, joined: bool) -> None:
         self._upload = upload
-        self._sized = sized
+        self._joined = joined
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._upload.pieces(joined=self._sized)
+        return self._upload.pieces(joined=self._joined)
 
 
 def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Request:
@@ -71,7 +71,9 @@ def _stream(request: OutgoingRequest, body: bytes | Upload) -> httpx.AsyncByteSt
     if not isinstance(body, Upload):
         return _Body(body)
     chunked = any(name.lower() == b"transfer-encoding" for name, _ in request.headers)
-    return _UploadBody(body, sized=not chunked)
+    # Chunks stay those that the primary gets. HTTP/2 has its own frames, which httpcore cuts off one by one
+    # and copies the rest each time.
+    return _UploadBody(body, joined=not chunked and not request.http2)
 
 
 @lru_cache(maxsize=4096)

@@ -53,20 +53,20 @@ class Upload:
         """
         while True:
             while self._chunks:
-                taken = self._take(JOINED_BYTES if joined else 0)
-                yield taken[0] if len(taken) == 1 else b"".join(taken)
-                for data in taken:  # asked for the next one, so these have been written
-                    self._on_taken(len(data))
+                data, sizes = self._take(JOINED_BYTES if joined else 0)
+                yield data
+                for size in sizes:  # asked for the next one, so these have been written
+                    self._on_taken(size)
             if self._complete:
                 return
             self._changed.clear()
             await self._changed.wait()
 
-    def _take(self, limit_bytes: int) -> list[bytes]:
-        """The next piece, and further ones as long as all are within the limit."""
+    def _take(self, limit_bytes: int) -> tuple[bytes, list[int]]:
+        """The next piece, with further ones as long as all are within the limit, and the size of each."""
         taken = [self._chunks.popleft()]
-        size = len(taken[0])
-        while self._chunks and size + len(self._chunks[0]) <= limit_bytes:
+        sizes = [len(taken[0])]
+        while self._chunks and sum(sizes) + len(self._chunks[0]) <= limit_bytes:
             taken.append(self._chunks.popleft())
-            size += len(taken[-1])
-        return taken
+            sizes.append(len(taken[-1]))
+        return taken[0] if len(taken) == 1 else b"".join(taken), sizes

@@ -5,6 +5,7 @@ and a worker has a session of its own. So it gets as much as the proxy, which gi
 of times a second and finds cold caches when it is back: that costs a primary more than the worker's work.
 """
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,13 +30,14 @@ class SessionPriority:
     """Holds the session's niceness at `NICENESS`, and at 0 where the process would starve.
 
     Niceness of the process itself would not do: without privileges it cannot be taken back. On a system
-    without such sessions, or that does not tell how long a process waits, nothing is changed.
+    without such sessions, or that does not tell how long a process waits, nothing is changed. In a control
+    group of its own for processors, as in most containers, Linux takes the change and heeds the group alone.
     """
 
     def __init__(self, proc: Path = _PROC, clock: Callable[[], float] = time.monotonic) -> None:
-        """`proc` is the folder of `autogroup` and `schedstat`."""
-        self._autogroup = proc / "autogroup"
-        self._schedstat = proc / "schedstat"
+        """`proc` has `autogroup` and `schedstat`, which stay open: a process may run out of descriptors."""
+        self._autogroup = _open(proc / "autogroup", os.O_WRONLY)
+        self._schedstat = _open(proc / "schedstat", os.O_RDONLY)
         self._clock = clock
         self._niceness = 0
         self._looked_at = self._back_at = clock()
@@ -59,19 +61,29 @@ class SessionPriority:
         self._ask(0)
 
     def _ask(self, niceness: int) -> None:
-        if niceness == self._niceness:
+        if niceness == self._niceness or self._autogroup is None:
             return
         try:
-            self._autogroup.write_text(str(niceness), encoding="ascii")
+            os.write(self._autogroup, str(niceness).encode("ascii"))
         except OSError:
-            # A system without it; or not now: without privileges there is one such change in 0.1 s, whoever
-            # makes it, and all descriptors may be taken. The next look or pile asks again.
+            # Not now: without privileges there is one such change in 0.1 s, whoever makes it. The next look
+            # or pile asks again.
             return
         self._niceness = niceness
 
     def _read_waited(self) -> float | None:
         """Seconds since the start in which the process, its first thread, was ready to run and did not."""
-        try:
-            return int(self._schedstat.read_text(encoding="ascii").split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
+        if self._schedstat is None:
             return None
+        try:
+            ran, waited, _ = map(int, os.pread(self._schedstat, 100, 0).split())
+        except (OSError, ValueError):
+            return None
+        return waited / 1e9 if ran else None  # a kernel that does not count says 0 to all
+
+
+def _open(path: Path, flags: int) -> int | None:
+    try:
+        return os.open(path, flags)
+    except OSError:
+        return None

@@ -6,6 +6,7 @@ which the death of the proxy brings about as well. It imports neither mitmproxy 
 """
 
 import asyncio
+import fcntl
 import gc
 import importlib.util
 import os
@@ -55,11 +56,12 @@ class Worker:
         hurry: Callable[[], None],
     ) -> None:
         """Both descriptors are non-blocking. `end` is called when either pipe's other end is gone,
-        `hurry` where there is more to read than one read takes."""
+        `hurry` where a quarter of the pipe or more was waiting."""
         self._in_fd = in_fd
         self._out_fd = out_fd
         self._end = end
         self._hurry = hurry
+        self._pile_bytes = _pile_bytes(in_fd)
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder()
         self._request_decoder = msgspec.msgpack.Decoder(OutgoingRequest)
@@ -90,7 +92,7 @@ class Worker:
             self._loop.remove_reader(self._in_fd)
             self._end()
             return
-        if len(data) == READ_BYTES:
+        if len(data) >= self._pile_bytes:
             self._hurry()
         for frame in self._decoder.feed(data):
             self._take(frame)
@@ -214,6 +216,14 @@ async def _run(in_fd: int, out_fd: int, settings: ClientSettings) -> None:
         await asyncio.sleep(_IDLE_SWEEP_S)
         priority.look()
         await sender.close_expired()
+
+
+def _pile_bytes(fd: int) -> int:
+    """A read of so much is a pile. The proxy asks for a pipe that holds four times `READ_BYTES`, and may not
+    get it."""
+    if sys.platform != "linux":
+        return READ_BYTES
+    return min(READ_BYTES, fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) // 4)
 
 
 def _say(line: str) -> None:
