@@ -11,6 +11,7 @@ import httpcore
 import httpx
 
 from mitm_mirror.client.errors import FailureKind, classify, is_blameless
+from mitm_mirror.client.one_connection import OneConnectionTransport
 from mitm_mirror.client.outgoing import build_request
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
@@ -127,13 +128,11 @@ class Client:
             client_tls = ClientTls(settings)
 
             def make_transport(request: OutgoingRequest) -> httpx.AsyncBaseTransport:
-                return httpx.AsyncHTTPTransport(
-                    verify=client_tls.context(request.tls),
-                    trust_env=False,  # an inherited HTTP_PROXY would send requests back through us
+                return OneConnectionTransport(
+                    client_tls.context(request.tls),
                     http1=request.scheme == "https" or not request.http2,
                     http2=request.http2,
                     uds=request.unix_socket,
-                    limits=httpx.Limits(max_connections=1, keepalive_expiry=None),
                 )
 
         self._make_transport = make_transport
