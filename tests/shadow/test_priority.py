@@ -126,6 +126,12 @@ def test_who_cannot_tell_whether_it_starves_does_not_step_back(
     assert machine.niceness == 0
 
 
+def test_a_kernel_that_has_not_yet_counted_the_time_counts_all_the_same(machine: Machine) -> None:
+    (machine.folder / "schedstat").write_text("0 3000000000 1")
+    machine.priority = SessionPriority(machine.folder, lambda: machine.now)
+    assert machine.run(0.0) == NICENESS
+
+
 def test_it_needs_no_further_file(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> int:
         raise OSError(errno.EMFILE, "refused")

@@ -44,7 +44,7 @@ def session_of(pid: int) -> str:
 
 def counts_waiting() -> bool:
     schedstat = Path("/proc/self/schedstat")
-    return schedstat.exists() and not schedstat.read_text().startswith("0 ")
+    return schedstat.exists() and schedstat.read_text().split()[2] != "0"
 
 
 def start_python(code: str, *arguments: str) -> subprocess.Popen[bytes]:

@@ -76,10 +76,10 @@ class SessionPriority:
         if self._schedstat is None:
             return None
         try:
-            ran, waited, _ = map(int, os.pread(self._schedstat, 100, 0).split())
+            _, waited, turns = map(int, os.pread(self._schedstat, 100, 0).split())
         except (OSError, ValueError):
             return None
-        return waited / 1e9 if ran else None  # a kernel that does not count says 0 to all
+        return waited / 1e9 if turns else None  # a kernel that does not count says 0 to all
 
 
 def _open(path: Path, flags: int) -> int | None:
