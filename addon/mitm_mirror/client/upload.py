@@ -65,8 +65,8 @@ class Upload:
     def _take(self, limit_bytes: int) -> tuple[bytes, list[int]]:
         """The next piece, with further ones as long as all are within the limit, and the size of each."""
         taken = [self._chunks.popleft()]
-        sizes = [len(taken[0])]
-        while self._chunks and sum(sizes) + len(self._chunks[0]) <= limit_bytes:
+        size = len(taken[0])
+        while self._chunks and size + len(self._chunks[0]) <= limit_bytes:
             taken.append(self._chunks.popleft())
-            sizes.append(len(taken[-1]))
-        return taken[0] if len(taken) == 1 else b"".join(taken), sizes
+            size += len(taken[-1])
+        return b"".join(taken), [len(data) for data in taken]  # one alone is joined without a copy
