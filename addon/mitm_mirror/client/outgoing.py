@@ -48,7 +48,7 @@ def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Reque
 
     That an upload is as long as its Content-Length says is only seen when it ends.
     """
-    _check_framing(request, body)
+    chunked = _check_framing(request, body)
     extensions: dict[str, object] = {"target": request.target}
     if request.scheme == "https":
         extensions["sni_hostname"] = request.sni or request.address
@@ -57,7 +57,11 @@ def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Reque
         "GET",
         _endpoint_url(request.scheme, request.address, request.port),
         headers=request.headers,
-        stream=_stream(request, body),
+        # Chunks stay those that the primary gets. HTTP/2 has its own frames, which httpcore cuts off one by
+        # one and copies the rest each time.
+        stream=_UploadBody(body, joined=not chunked and not request.http2)
+        if isinstance(body, Upload)
+        else _Body(body),
         extensions=extensions,
     )
     try:
@@ -65,15 +69,6 @@ def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Reque
     except UnicodeDecodeError:
         raise UnsendableRequestError("the method is not ASCII") from None
     return outgoing
-
-
-def _stream(request: OutgoingRequest, body: bytes | Upload) -> httpx.AsyncByteStream:
-    if not isinstance(body, Upload):
-        return _Body(body)
-    chunked = any(name.lower() == b"transfer-encoding" for name, _ in request.headers)
-    # Chunks stay those that the primary gets. HTTP/2 has its own frames, which httpcore cuts off one by one
-    # and copies the rest each time.
-    return _UploadBody(body, joined=not chunked and not request.http2)
 
 
 @lru_cache(maxsize=4096)
@@ -91,8 +86,9 @@ def _endpoint_url(scheme: str, address: str, port: int) -> httpx.URL:
         raise BadAddressError("the endpoint's address is not a host name") from None
 
 
-def _check_framing(request: OutgoingRequest, body: bytes | Upload) -> None:
-    """Raise UnsendableRequestError where headers and body disagree about the message's end.
+def _check_framing(request: OutgoingRequest, body: bytes | Upload) -> bool:
+    """Whether the body is chunked. Raises UnsendableRequestError where headers and body disagree about the
+    message's end.
 
     h11 would find most of these only after the head was on the wire, and a message with both
     framings is how requests are smuggled (RFC 9112, 6.3).
@@ -114,3 +110,4 @@ def _check_framing(request: OutgoingRequest, body: bytes | Upload) -> None:
             raise UnsendableRequestError("its Content-Length is not the length of its body")
     elif body:
         raise UnsendableRequestError("it has a body, but neither Content-Length nor Transfer-Encoding")
+    return bool(codings)
