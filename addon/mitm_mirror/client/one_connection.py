@@ -15,7 +15,7 @@ class OneConnection(httpcore.AsyncConnectionPool):
     """A pool of one connection at most, to one server. One request at a time: its caller sees to that."""
 
     def __init__(self, ssl_context: ssl.SSLContext, *, http1: bool, http2: bool, uds: str | None) -> None:
-        super().__init__(ssl_context=ssl_context, max_connections=1, http1=http1, http2=http2, uds=uds)
+        super().__init__(ssl_context=ssl_context, http1=http1, http2=http2, uds=uds)
         self._only: httpcore.AsyncConnectionInterface | None = None
 
     @property
