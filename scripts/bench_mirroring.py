@@ -265,7 +265,7 @@ def _measure_instances(
             each.peak_bytes = max(each.peak_bytes, side.proxy.peak_bytes)
             if side.mirror is not None:
                 expected = side.sent + side.delivered_before
-                each.delivered += _delivered(side.mirror, expected) - side.delivered_before
+                each.delivered += side.mirror.count_awaited(expected, DELIVERY_S) - side.delivered_before
 
 
 def _new(folder: Path) -> Path:
@@ -304,10 +304,3 @@ def _settle(proxy: Proxy) -> None:
         time.sleep(0.05)
         if proxy.all_cpu_s - before_s < 0.005:
             return
-
-
-def _delivered(mirror: Origin, sent: int) -> int:
-    deadline = time.monotonic() + DELIVERY_S
-    while (count := mirror.count) < sent and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return count

@@ -39,9 +39,7 @@ def bench_upload() -> list[tuple[str, int, int]]:
             started = time.monotonic()
             status = _upload(proxy.port)
             print(f"  {UPLOAD_BYTES / 1e9:g} GB in {time.monotonic() - started:.1f} s, answered {status}")
-            deadline = time.monotonic() + 60
-            while v2.count < 2 and time.monotonic() < deadline:
-                time.sleep(0.1)
+            v2.count_awaited(2, 60)
             peaks = {name: usage_of(pid).peak_bytes for name, pid in pids.items()}
             proxy.stop()
             totals = proxy.totals()
@@ -56,10 +54,7 @@ def _warm_up(port: int, mirror: Origin) -> None:
     Raises RuntimeError where that does not come to the mirror.
     """
     send_raw(port, f"GET /get HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
-    deadline = time.monotonic() + 20
-    while mirror.count < 1 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    if mirror.count < 1:
+    if mirror.count_awaited(1, 20) < 1:
         raise RuntimeError("the first request has not come to the mirror")
 
 

@@ -40,6 +40,13 @@ class Origin(Process):
         head = b"GET " + _COUNT_TARGET + b" HTTP/1.1\r\nHost: origin\r\nConnection: close\r\n\r\n"
         return int(json.loads(send_raw(self.port, head).body)["count"])
 
+    def count_awaited(self, wanted: int, timeout_s: float) -> int:
+        """The requests that have come: as soon as they are as many as wanted, or at the deadline."""
+        deadline = time.monotonic() + timeout_s
+        while (count := self.count) < wanted and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return count
+
 
 class _Connection:
     __slots__ = ("body_left", "head", "socket")
