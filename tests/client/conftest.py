@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab import loopback
-from mitm_mirror.client.client import AnswerHead, Client, UnwantedAnswerError
+from mitm_mirror.client.answer import AnswerHead, UnwantedAnswerError
+from mitm_mirror.client.client import Client
 from mitm_mirror.client.request import Fields, OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.upload import Upload

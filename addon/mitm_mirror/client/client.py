@@ -5,17 +5,19 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import httpcore
 import httpx
 
+from mitm_mirror.client.answer import AnswerHead, AnswerSink, UnwantedAnswerError
 from mitm_mirror.client.errors import FailureKind, classify, is_blameless
 from mitm_mirror.client.one_connection import OneConnectionTransport
 from mitm_mirror.client.outgoing import build_request
+from mitm_mirror.client.plain import PlainConnection
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
-from mitm_mirror.client.slots import IdleSlots
+from mitm_mirror.client.slots import Endpoint, IdleSlots
 from mitm_mirror.client.surplus import has_surplus
 from mitm_mirror.client.tls import ClientTls
 from mitm_mirror.client.trailers import end_with_trailers
@@ -23,38 +25,6 @@ from mitm_mirror.client.upload import Upload
 from mitm_mirror.outcome import Outcome
 
 logger = logging.getLogger(__name__)
-
-
-class UnwantedAnswerError(Exception):
-    """The sink has seen enough: the connection is closed, and that is no failure."""
-
-
-class AnswerHead(NamedTuple):
-    """The head of an answer."""
-
-    status: int
-    reason: bytes
-    http_version: bytes
-    """`HTTP/1.1`, `HTTP/1.0` or `HTTP/2.0`."""
-    headers: tuple[tuple[bytes, bytes], ...]
-    """In order, with case and duplicates."""
-    stream: httpcore.AsyncNetworkStream | None = None
-    """What it came over."""
-
-    def server(self) -> tuple[str, int] | None:
-        """Address and port that it came from. A system call; to be asked before the answer is complete."""
-        found = self.stream.get_extra_info("server_addr") if self.stream is not None else None
-        return (str(found[0]), int(found[1])) if found else None
-
-
-class AnswerSink(Protocol):
-    """Who takes one answer, as it comes. May raise UnwantedAnswerError, and nothing else."""
-
-    def head(self, head: AnswerHead) -> None:
-        """The final head."""
-
-    def chunk(self, data: bytes) -> None:
-        """A piece of the body as it came, before any content decoding."""
 
 
 class Sent(NamedTuple):
@@ -71,6 +41,13 @@ class Sent(NamedTuple):
 
 OnConnected = Callable[[tuple[Any, ...], tuple[Any, ...]], None]
 """Takes the addresses of a connection's own end and of its server, as sockets have them."""
+
+
+_PLAIN = "plain"
+"""In the place of an endpoint's scheme: its idle connections are `PlainConnection`s."""
+
+
+_Connection = httpx.AsyncBaseTransport | PlainConnection
 
 
 class _OpenedStream:
@@ -100,7 +77,8 @@ class _OpenedStream:
 class Client:
     """One client of all servers. Needs a running event loop; one task per request calls `send`.
 
-    One transport with one connection per request in flight, kept idle by endpoint (see `IdleSlots`).
+    One connection per request in flight, kept idle by endpoint (see `IdleSlots`). Whole requests in HTTP/1.1
+    without TLS go over a `PlainConnection`, all others over a transport of httpx.
     """
 
     def __init__(
@@ -123,7 +101,8 @@ class Client:
         self._report = report
         self._on_connected = on_connected
         self._reported: set[str] = set()
-        self._idle = IdleSlots(clock, settings.idle_expiry_s, settings.max_idle_connections)
+        self._idle = IdleSlots[_Connection](clock, settings.idle_expiry_s, settings.max_idle_connections)
+        self._has_plain = make_transport is None
         if make_transport is None:
             client_tls = ClientTls(settings)
 
@@ -149,6 +128,52 @@ class Client:
         it writes to it, and then opens a new one; a close that comes later is an error, since the
         server may have done the request already, and the second copy of a write is worse than none.
         """
+        if self._has_plain and isinstance(body, bytes) and _is_plain(request):
+            return await self._send_plain(request, body, timeout_s, sink)
+        return await self._send_over_httpx(request, body, timeout_s, sink)
+
+    async def _send_plain(
+        self, request: OutgoingRequest, body: bytes, timeout_s: float | None, sink: AnswerSink
+    ) -> Sent:
+        endpoint = (_PLAIN, request.address, request.port, "", None, False)
+        connection = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                connection = await self._take_plain(endpoint) or await self._open_plain(request)
+                await connection.exchange(request, body, sink)
+            if connection.is_reusable:
+                pushed_out = self._idle.keep(endpoint, connection)
+                connection = None
+                if pushed_out is not None:
+                    await self._close(pushed_out)
+        except UnwantedAnswerError:
+            return Sent(Outcome.OK)
+        except Exception as error:  # noqa: BLE001  each one is classified, bugs are reported
+            return self._explain(error)
+        finally:
+            if connection is not None:
+                await self._close(connection)
+        return Sent(Outcome.OK)
+
+    async def _take_plain(self, endpoint: Endpoint) -> PlainConnection | None:
+        """One whose server has not closed it; those that it has are closed here, too."""
+        while (connection := self._idle.take(endpoint)) is not None:
+            assert isinstance(connection, PlainConnection)
+            if connection.is_reusable:
+                return connection
+            await self._close(connection)
+        return None
+
+    async def _open_plain(self, request: OutgoingRequest) -> PlainConnection:
+        connection = await PlainConnection.open(request)
+        if self._on_connected is not None:
+            info = connection.get_extra_info
+            self._on_connected(info("client_addr"), info("server_addr"))
+        return connection
+
+    async def _send_over_httpx(
+        self, request: OutgoingRequest, body: bytes | Upload, timeout_s: float | None, sink: AnswerSink
+    ) -> Sent:
         endpoint = (
             request.scheme,
             request.address,
@@ -161,7 +186,9 @@ class Client:
         opened = _OpenedStream(self._on_connected)
         try:
             outgoing = self._build(request, body, opened)
-            transport = self._idle.take(endpoint) or self._make_transport(request)
+            kept = self._idle.take(endpoint)
+            assert not isinstance(kept, PlainConnection)
+            transport = self._make_transport(request) if kept is None else kept
             if request.http2 and (request.trailers or isinstance(body, Upload)):
                 last = body if isinstance(body, Upload) else request
                 end_with_trailers(outgoing, transport, lambda: last.trailers)
@@ -213,7 +240,7 @@ class Client:
         """Connections that wait to be used again."""
         return len(self._idle)
 
-    async def _close(self, closable: "httpx.AsyncBaseTransport | _OpenedStream") -> None:
+    async def _close(self, closable: "_Connection | _OpenedStream") -> None:
         try:
             await closable.aclose()
         except Exception as error:  # noqa: BLE001  as above
@@ -231,6 +258,10 @@ class Client:
             self._report(f"A request ended with an unexpected {kind_and_place}; said once.")
         text = f"unexpected {kind} while sending"
         return Sent(Outcome.PROTOCOL_ERROR, text, blameless=True, kind=FailureKind.BUG)
+
+
+def _is_plain(request: OutgoingRequest) -> bool:
+    return request.scheme == "http" and not request.http2 and request.unix_socket is None
 
 
 def _head(response: httpx.Response) -> AnswerHead:

@@ -89,7 +89,7 @@ TABLE: dict[type[BaseException], Failure] = {
 """Looked up by the exception's class, then its bases in order."""
 
 _HUNG_UP = Failure(Outcome.TLS_ERROR, "the server hung up during the TLS handshake", FailureKind.CONNECT)
-_NO_ANSWER = "Server disconnected without sending a response."
+NO_ANSWER = "Server disconnected without sending a response."
 """httpcore's fixed message for the one case of RemoteProtocolError that needs its own text."""
 
 
@@ -106,7 +106,7 @@ def classify(error: Exception) -> Failure | None:
             return special
     if _is_not_http2(error):
         return TABLE[httpx.RemoteProtocolError]
-    if isinstance(error, httpx.RemoteProtocolError) and str(error) == _NO_ANSWER:
+    if isinstance(error, httpx.RemoteProtocolError) and str(error) == NO_ANSWER:
         text = "the server closed the connection without an answer"
         return Failure(Outcome.PROTOCOL_ERROR, text, FailureKind.RESET)
     for base in type(error).__mro__:

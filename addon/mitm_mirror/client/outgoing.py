@@ -48,14 +48,14 @@ def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Reque
 
     That an upload is as long as its Content-Length says is only seen when it ends.
     """
-    chunked = _check_framing(request, body)
+    chunked = check_framing(request, body)
     extensions: dict[str, object] = {"target": request.target}
     if request.scheme == "https":
         extensions["sni_hostname"] = request.sni or request.address
     # With `stream` httpx adds no header of its own (no Content-Length next to a Transfer-Encoding).
     outgoing = httpx.Request(
         "GET",
-        _endpoint_url(request.scheme, request.address, request.port),
+        endpoint_url(request.scheme, request.address, request.port),
         headers=request.headers,
         # Chunks stay those that the primary gets. HTTP/2 has its own frames, which httpcore cuts off one by
         # one and copies the rest each time.
@@ -72,7 +72,7 @@ def build_request(request: OutgoingRequest, body: bytes | Upload) -> httpx.Reque
 
 
 @lru_cache(maxsize=4096)
-def _endpoint_url(scheme: str, address: str, port: int) -> httpx.URL:
+def endpoint_url(scheme: str, address: str, port: int) -> httpx.URL:
     """Says where to connect and nothing else: the target is given beside it."""
     if address.startswith("unix:"):
         return httpx.URL(scheme=scheme, host="localhost")  # the transport knows the socket
@@ -86,7 +86,7 @@ def _endpoint_url(scheme: str, address: str, port: int) -> httpx.URL:
         raise BadAddressError("the endpoint's address is not a host name") from None
 
 
-def _check_framing(request: OutgoingRequest, body: bytes | Upload) -> bool:
+def check_framing(request: OutgoingRequest, body: bytes | Upload) -> bool:
     """Whether the body is chunked. Raises UnsendableRequestError where headers and body disagree about the
     message's end.
 

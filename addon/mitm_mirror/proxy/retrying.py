@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol
 
-from mitm_mirror.client.client import AnswerHead, Client, Sent, UnwantedAnswerError
+from mitm_mirror.client.answer import AnswerHead, UnwantedAnswerError
+from mitm_mirror.client.client import Client, Sent
 from mitm_mirror.client.errors import FailureKind
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.routing.decision import Sending, Target

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from mitm_mirror.client.client import AnswerHead
+from mitm_mirror.client.answer import AnswerHead
 from mitm_mirror.observe.compare import CompareSettings
 from mitm_mirror.routing.request import HeaderFields
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mitm_mirror.client.client import AnswerHead, Client
+from mitm_mirror.client.answer import AnswerHead
+from mitm_mirror.client.client import Client
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.upload import Upload
