@@ -141,7 +141,7 @@ class Client:
             async with asyncio.timeout(timeout_s):
                 connection = await self._take_plain(endpoint) or await self._open_plain(request)
                 await connection.exchange(request, body, sink)
-            if connection.is_reusable:
+            if connection.may_be_kept:
                 pushed_out = self._idle.keep(endpoint, connection)
                 connection = None
                 if pushed_out is not None:

@@ -83,10 +83,15 @@ class PlainConnection(asyncio.Protocol):
             await self._unsent
 
     @property
+    def may_be_kept(self) -> bool:
+        """Whether the last exchange left it so that it may carry another one."""
+        return self._reusable and not self._transport.is_closing()
+
+    @property
     def is_reusable(self) -> bool:
-        """Whether it may carry another request: the last exchange left it so, and its server has said nothing
-        since. It costs a system call, for what the event loop has not read yet."""
-        return self._reusable and not self._transport.is_closing() and not self._is_readable()
+        """Whether it may carry another one now: its server has said nothing since. It costs system calls, for
+        what the event loop has not read yet."""
+        return self.may_be_kept and not self._is_readable()
 
     def get_extra_info(self, info: str) -> Any:
         """As httpcore's streams: `client_addr` or `server_addr`."""
