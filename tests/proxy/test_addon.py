@@ -436,6 +436,42 @@ async def test_slow_primaries_make_the_governor_hold_shadows_back(tmp_path: Path
     assert share < 0.5
 
 
+@pytest.mark.parametrize(
+    ("answered_early", "share"),
+    [pytest.param(False, 0.5, id="after its end"), pytest.param(True, 1.0, id="before its end")],
+)
+def test_the_governor_sees_the_primaries_of_streamed_bodies(
+    tmp_path: Path, answered_early: bool, share: float
+) -> None:
+    """Counted from the end of the request, however long that took."""
+
+    async def body() -> float:
+        async with running(tmp_path, mirror_governor="primary=0.5") as bench:
+            governor = bench.addon.mirrors.admission.governor
+            assert governor is not None
+            now = 100.0
+            bench.addon.mirrors._clock = lambda: now
+            flow = make_flow(method="POST")
+            flow.request.stream = True
+            flow.request.data.content = None
+            await stream(bench, flow, b"one")
+            now += 9.0
+            if answered_early:
+                flow.response = http.Response.make(200)
+                await bench.cycle(flow, "responseheaders", "request")
+            else:
+                await bench.cycle(flow, "request")
+                flow.response = http.Response.make(200)
+                now += 0.6
+                await bench.cycle(flow, "responseheaders")
+            now += 9.0
+            await bench.cycle(flow, "response")
+            governor.end_period()
+            return governor.share
+
+    assert asyncio.run(body()) == share
+
+
 @in_loop
 async def test_a_wall_clock_that_is_set_holds_no_shadow_back(tmp_path: Path) -> None:
     async with running(tmp_path, mirror_governor="primary=0.5") as bench:

@@ -97,8 +97,7 @@ class Mirrors:
         whatever goes wrong. The request is taken as it is now, and its copies are sent with those of others,
         when `gathered` has its turn: its primary goes first.
         """
-        if self.admission.governor is not None:
-            exchange.sent_at = self._clock()
+        self._went_to_primary(exchange)
         if not forward.mirrors:
             return
         body = _body_of(flow, exchange)
@@ -185,6 +184,8 @@ class Mirrors:
 
     def finish(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The body that was fed is complete, and about to be so for the primary."""
+        if flow.response is None:  # else it was answered before its end, and nothing is to be measured
+            self._went_to_primary(exchange)
         trailers = trailers_of(flow.request)
         for upload in exchange.uploads or ():
             upload.finish(trailers)
@@ -193,6 +194,10 @@ class Mirrors:
         """The flow has failed: what was fed and is not complete will never be."""
         for upload in exchange.uploads or ():
             upload.abort("the request was not completed, by its client or for its primary")
+
+    def _went_to_primary(self, exchange: Exchange) -> None:
+        if self.admission.governor is not None:
+            exchange.sent_at = self._clock()
 
     def saw_primary(self, exchange: Exchange) -> None:
         """Tells the governor how long a primary took to begin its answer, or to fail.
