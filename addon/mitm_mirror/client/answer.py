@@ -27,7 +27,7 @@ class AnswerHead(NamedTuple):
     """What it came over."""
 
     def server(self) -> tuple[str, int] | None:
-        """Address and port that it came from. A system call; to be asked before the answer is complete."""
+        """Address and port that it came from. To be asked before the answer is complete."""
         found = self.stream.get_extra_info("server_addr") if self.stream is not None else None
         return (str(found[0]), int(found[1])) if found else None
 

@@ -1,4 +1,4 @@
-"""Sends requests over httpx, each at most once, and hands on what comes back."""
+"""Sends requests, each at most once, and hands on what comes back."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from mitm_mirror.client.answer import AnswerHead, AnswerSink, UnwantedAnswerErro
 from mitm_mirror.client.errors import FailureKind, classify, is_blameless
 from mitm_mirror.client.one_connection import OneConnectionTransport
 from mitm_mirror.client.outgoing import build_request
-from mitm_mirror.client.plain import PlainConnection
+from mitm_mirror.client.plain import PlainConnection, check_sendable
 from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.client.settings import ClientSettings
 from mitm_mirror.client.slots import Endpoint, IdleSlots
@@ -66,7 +66,9 @@ class _OpenedStream:
         if event in {"connection.connect_tcp.complete", "connection.connect_unix_socket.complete"}:
             stream = self._stream = info["return_value"]
             if self._on_connected is not None and event.startswith("connection.connect_tcp"):
-                self._on_connected(stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr"))
+                own, server = (stream.get_extra_info(name) for name in ("client_addr", "server_addr"))
+                if own and server:  # else it has been reset by now, and what is sent over it will say so
+                    self._on_connected(own, server)
 
     async def aclose(self) -> None:
         """Close it; harmless where it is closed already."""
@@ -124,8 +126,8 @@ class Client:
         Raises nothing but cancellation. `timeout_s` of None waits for ever; with an
         Upload it counts from the end of that.
 
-        It is sent at most once. httpcore looks whether the server has closed an idle connection before
-        it writes to it, and then opens a new one; a close that comes later is an error, since the
+        It is sent at most once. Before an idle connection is written to it is looked whether the server has
+        closed it, and then a new one opened; a close that comes later is an error, since the
         server may have done the request already, and the second copy of a write is worse than none.
         """
         if self._has_plain and isinstance(body, bytes) and _is_plain(request):
@@ -138,8 +140,12 @@ class Client:
         endpoint = (_PLAIN, request.address, request.port, "", None, False)
         connection = None
         try:
+            check_sendable(request, body)
             async with asyncio.timeout(timeout_s):
-                connection = await self._take_plain(endpoint) or await self._open_plain(request)
+                connection = await self._take_plain(endpoint)
+                if connection is None:
+                    connection = await PlainConnection.open(request)
+                    self._tell_connected(connection)
                 await connection.exchange(request, body, sink)
             if connection.may_be_kept:
                 pushed_out = self._idle.keep(endpoint, connection)
@@ -164,12 +170,10 @@ class Client:
             await self._close(connection)
         return None
 
-    async def _open_plain(self, request: OutgoingRequest) -> PlainConnection:
-        connection = await PlainConnection.open(request)
+    def _tell_connected(self, connection: PlainConnection) -> None:
         if self._on_connected is not None:
             info = connection.get_extra_info
             self._on_connected(info("client_addr"), info("server_addr"))
-        return connection
 
     async def _send_over_httpx(
         self, request: OutgoingRequest, body: bytes | Upload, timeout_s: float | None, sink: AnswerSink

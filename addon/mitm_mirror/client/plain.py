@@ -6,9 +6,7 @@ time, and what a worker takes, the proxy feels: they share a machine. What needs
 
 import asyncio
 import errno
-import ipaddress
 import os
-import re
 import select
 from typing import Any, Self
 
@@ -16,6 +14,7 @@ import h11
 import httpx
 
 from mitm_mirror.client.answer import AnswerHead, AnswerSink
+from mitm_mirror.client.connect import connect
 from mitm_mirror.client.errors import NO_ANSWER
 from mitm_mirror.client.outgoing import UnsendableRequestError, check_framing, endpoint_url
 from mitm_mirror.client.request import OutgoingRequest
@@ -26,10 +25,12 @@ _HEAD_LIMIT_BYTES = 100 * 1024
 _JOINED_BODY_BYTES = 64 * 1024
 """A body up to this goes with its head in one system call; a larger one is not worth the copy."""
 
-_NEXT_ADDRESS_S = 0.25
-"""How long one address of a name may take before the next one is tried as well (RFC 8305, 5)."""
 
-_ERRNO = re.compile(r"\[Errno (\d+)\]")
+def check_sendable(request: OutgoingRequest, body: bytes) -> None:
+    """Raises UnsendableRequestError where it can be no message, before anybody connects for it."""
+    check_framing(request, body)
+    if not request.method.isascii():
+        raise UnsendableRequestError("the method is not ASCII")
 
 
 class PlainConnection(asyncio.Protocol):
@@ -39,11 +40,13 @@ class PlainConnection(asyncio.Protocol):
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_LIMIT_BYTES)
         self._transport: asyncio.Transport
         self._sink: AnswerSink
+        """Of the exchange that is under way. Not kept longer: it may hold a whole answer."""
         self._ended: asyncio.Future[None] | None = None
-        """The exchange that is under way, or the last one."""
+        """Of the exchange that is under way. Not kept longer: an error in it holds all that led to it."""
         self._unsent: asyncio.Future[None] | None = None
         """Ends when what was written has left; None where it has."""
         self._reusable = True
+        self._is_lost = False
 
     @classmethod
     async def open(cls, request: OutgoingRequest) -> Self:
@@ -53,34 +56,38 @@ class PlainConnection(asyncio.Protocol):
         """
         address = endpoint_url(request.scheme, request.address, request.port).raw_host.decode("ascii")
         loop = asyncio.get_running_loop()
-        delay_s = None if _is_ip_address(address) else _NEXT_ADDRESS_S
         try:
-            _, connection = await loop.create_connection(
-                cls, address, request.port, happy_eyeballs_delay=delay_s
-            )
+            connected = await connect(address, request.port)
+            _, connection = await loop.create_connection(cls, sock=connected)
+            if connection.get_extra_info("server_addr") is None:  # nobody is there any more to be named
+                await connection.aclose()
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         except OSError as error:
-            raise httpx.ConnectError("") from _one_of(error)
+            raise httpx.ConnectError("") from error
         return connection
 
     async def exchange(self, request: OutgoingRequest, body: bytes, sink: AnswerSink) -> None:
-        """Sends the request, at most once, and hands its answer to `sink` to the end.
+        """Sends a request that is `check_sendable`, at most once, and hands its answer to `sink` to the end.
 
-        Raises UnsendableRequestError or h11.LocalProtocolError before anything is sent, then what httpx
-        would raise, and what the sink raises. Cancelled or failed, the connection is to be closed.
+        Raises h11.LocalProtocolError before anything is sent, then what httpx would raise, and what the sink
+        raises. Cancelled or failed, the connection is to be closed.
         """
         pieces = self._write(request, body)
         self._sink = sink
         self._reusable = False
         self._ended = asyncio.get_running_loop().create_future()
-        self._transport.resume_reading()
-        if len(body) <= _JOINED_BODY_BYTES:
-            self._transport.write(b"".join(pieces))
-        else:
-            for piece in pieces:
-                self._transport.write(piece)
-        await self._ended
-        if self._unsent is not None:  # an answer may come before its request has left
-            await self._unsent
+        try:
+            if len(body) <= _JOINED_BODY_BYTES:
+                self._transport.write(b"".join(pieces))
+            else:
+                for piece in pieces:
+                    self._transport.write(piece)
+            await self._ended
+            if self._unsent is not None:  # an answer may come before its request has left
+                await self._unsent
+        finally:
+            self._ended = None
+            del self._sink
 
     @property
     def may_be_kept(self) -> bool:
@@ -99,14 +106,13 @@ class PlainConnection(asyncio.Protocol):
 
     async def aclose(self) -> None:
         """Closes it at once; harmless where it is closed already."""
-        self._transport.abort()
+        if not self._is_lost:  # else asyncio's transport may be without its loop
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=0)  # so that `resume_writing` means that all has left
-        # What its server says before the first request, if only that it hangs up, is for that one to hear.
-        transport.pause_reading()
 
     def pause_writing(self) -> None:
         self._unsent = asyncio.get_running_loop().create_future()
@@ -132,6 +138,7 @@ class PlainConnection(asyncio.Protocol):
             self._receive(b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
         self.resume_writing()
         if not self._is_idle:
             broken = httpx.ReadError("")
@@ -143,12 +150,9 @@ class PlainConnection(asyncio.Protocol):
         return self._ended is None or self._ended.done()
 
     def _write(self, request: OutgoingRequest, body: bytes) -> list[bytes]:
-        check_framing(request, body)
-        if not request.method.isascii():
-            raise UnsendableRequestError("the method is not ASCII")
         head = h11.Request(method=request.method, target=request.target, headers=list(request.headers))
         events = [head, h11.Data(data=body), h11.EndOfMessage()] if body else [head, h11.EndOfMessage()]
-        return [piece for event in events for piece in self._http.send_with_data_passthrough(event) or ()]
+        return [piece for event in events if (piece := self._http.send(event))]
 
     def _receive(self, data: bytes) -> None:
         try:
@@ -201,19 +205,3 @@ class PlainConnection(asyncio.Protocol):
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
-
-
-def _is_ip_address(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True
-
-
-def _one_of(error: OSError) -> OSError:
-    """The last one's, where all addresses of a name have failed: Python 3.11 has them in a text only."""
-    if error.errno is not None:
-        return error
-    numbers = [int(number) for number in _ERRNO.findall(str(error))] or [errno.ECONNREFUSED]
-    return OSError(numbers[-1], os.strerror(numbers[-1]))
