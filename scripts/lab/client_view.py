@@ -35,8 +35,6 @@ class ClientView:
 
 VIEW_REQUESTS = 9
 """Requests that make a view."""
-VIEW_HEAD = 2
-"""The number, from 0, of the one that is a HEAD."""
 
 
 def answer_by_digest(request: Message) -> bytes:
