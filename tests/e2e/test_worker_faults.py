@@ -27,33 +27,48 @@ POST = b"POST http://load.example/ HTTP/1.1\r\nHost: load.example\r\nContent-Len
 QUEUE_BYTES = 16 << 20
 
 
+AfterEach = Callable[[int], object]
+"""Called with the number of requests of the client's view that have been answered."""
+
+
+def nothing(_sent: int) -> None:
+    """For faults that last."""
+
+
 @contextlib.contextmanager
-def killed(mitmdump: Mitmdump, mirror: Backend) -> Iterator[None]:
-    """Also the one that took its place."""
+def killed(mitmdump: Mitmdump, mirror: Backend) -> Iterator[AfterEach]:
+    """Also those that take its place, and between the requests of a connection."""
+
     for _ in range(2):
         (pid,) = mitmdump.worker_pids
         os.kill(pid, signal.SIGKILL)
         mitmdump.wait_for_log(f"shadow worker {pid} was ended by SIGKILL")
         # Only a successor can bring more.
         mirror.wait_for_count(mirror.count + 20)
-    yield
+
+    def kill(_sent: int) -> None:
+        for pid in mitmdump.worker_pids:  # perhaps none, or one that is still starting
+            os.kill(pid, signal.SIGKILL)
+            assert wait_until_gone(pid)
+
+    yield kill
 
 
 @contextlib.contextmanager
-def stopped(mitmdump: Mitmdump, _mirror: Backend) -> Iterator[None]:
+def stopped(mitmdump: Mitmdump, _mirror: Backend) -> Iterator[AfterEach]:
     (pid,) = mitmdump.worker_pids
     os.kill(pid, signal.SIGSTOP)
-    yield
+    yield nothing
     mitmdump.wait_for_log(f"shadow worker {pid} has been silent for .* and is replaced")
     assert wait_until_gone(pid)
 
 
 @contextlib.contextmanager
-def without_descriptors(mitmdump: Mitmdump, _mirror: Backend) -> Iterator[None]:
+def without_descriptors(mitmdump: Mitmdump, _mirror: Backend) -> Iterator[AfterEach]:
     (pid,) = mitmdump.worker_pids
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, hard))
-    yield
+    yield nothing
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
     assert mitmdump.worker_pids == [pid]
 
@@ -62,7 +77,7 @@ def without_descriptors(mitmdump: Mitmdump, _mirror: Backend) -> Iterator[None]:
 class WorkerFault:
     """Something that happens to the worker."""
 
-    happens: Callable[[Mitmdump, Backend], contextlib.AbstractContextManager[None]]
+    happens: Callable[[Mitmdump, Backend], contextlib.AbstractContextManager[AfterEach]]
     """Lasts for as long as its context is open. Told the mirror as well, which shows what a worker does."""
     outcomes: frozenset[str]
     """Shadows end so, each of these is there."""
@@ -101,11 +116,11 @@ def test_no_client_can_tell_what_happens_to_the_worker(
             mirror_timeout=str(fault.timeout_s), mirror_queue_bytes=str(QUEUE_BYTES), **log.options
         )
         authority = confdir / "mitmproxy-ca-cert.pem"
-        without_mirror = look(mitmdump.port, "plain.example", primary, authority, lambda _: None)
+        without_mirror = look(mitmdump.port, "plain.example", primary, authority, nothing)
         load = Load(mitmdump.port, POST + BODY, concurrency=CONCURRENCY)
         mirror.wait_for_count(50)
-        with fault.happens(mitmdump, mirror):
-            seen = look(mitmdump.port, "looked.example", primary, authority, lambda _: None)
+        with fault.happens(mitmdump, mirror) as after_each:
+            seen = look(mitmdump.port, "looked.example", primary, authority, after_each)
             load.wait_for_progress(load.progress + 200)
         mirror.wait_for_count(mirror.count + 50)
         result = load.stop()
