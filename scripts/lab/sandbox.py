@@ -62,6 +62,10 @@ def mount_small(folder: Path, size: int) -> None:
     _run("mount", "-t", "tmpfs", "-o", f"size={size}", "small", str(folder))
 
 
+SLOW_S = 1.5
+"""How late a `slow` name is answered."""
+
+
 class Resolver:
     """Within a sandbox: a name server on 127.0.0.1. What a name begins with is what becomes of it."""
 
@@ -75,15 +79,20 @@ class Resolver:
             query, sender = self._socket.recvfrom(4096)
             answer = _dns_answer(query)
             if answer is not None:
-                self._socket.sendto(answer, sender)
+                pause_s = SLOW_S if _first_label(query) == b"slow" else 0.0
+                threading.Timer(pause_s, self._socket.sendto, (answer, sender)).start()
+
+
+def _first_label(query: bytes) -> bytes:
+    return query[13 : 13 + query[12]]
 
 
 def _dns_answer(query: bytes) -> bytes | None:
-    """`works` is 127.0.0.1, `fails` does not exist, `breaks` is a server failure, `hangs` gets no answer.
+    """`works` and `slow` are 127.0.0.1, `fails` is none, `breaks` a server failure, `hangs` gets no answer.
 
     Source: RFC 1035, section 4.
     """
-    first = query[13 : 13 + query[12]]
+    first = _first_label(query)
     question = query[12 : query.index(b"\0", 12) + 5]
     if first == b"hangs":
         return None

@@ -119,6 +119,8 @@ class Fault:
     """How shadows may end besides where many are sent at once."""
     load: int = 64
     """Requests at once."""
+    has_breaker: bool = False
+    """Whether the mirror is left alone after some failures, as it is without a DestinationRule."""
 
     def rules(self, port: int) -> str:
         """Its documents."""
@@ -129,7 +131,7 @@ class Fault:
             [
                 route(f"{self.key}.example", mirror, name=self.key, timeout_s=timeout_s),
                 service(mirror, port),
-                policy(mirror, tls=self.tls),
+                "" if self.has_breaker else policy(mirror, tls=self.tls),
             ]
         )
 
@@ -149,6 +151,14 @@ def over_tls(fault: Fault, respond: Respond) -> Fault:
 
 FAULTS = [
     Fault("refuses", refusing, ("connect_error",), "Connection refused"),
+    Fault(
+        "is-left-alone",
+        refusing,
+        ("connect_error",),
+        "Connection refused|left alone",
+        may_also=frozenset({"circuit_open"}),
+        has_breaker=True,
+    ),
     Fault("black-hole", lambda _: black_hole_port(), ("timeout",), "deadline"),
     Fault("never-reads", lambda _: deaf_port(), ("timeout",), "deadline"),
     Fault("never-answers", backend(never), ("timeout",), "deadline"),
@@ -321,7 +331,7 @@ def check_view(stage: Stage, fault: Fault) -> None:
 
     assert seen == stage.without_mirror
     # Uploads have connections of their own, and over TLS a close may be noticed later.
-    in_order = not fault.tls and not stage.is_streaming
+    in_order = not fault.tls and not fault.has_breaker and not stage.is_streaming
     expected = (fault.outcomes * VIEW_REQUESTS)[:VIEW_REQUESTS]
     for record, outcome in zip(shadows, expected, strict=True):
         may_be = {outcome} if in_order else {outcome, *fault.may_also}

@@ -40,6 +40,7 @@ PLACES = {
     "fails": ("fails.test", "connect_error", "does not resolve"),
     "breaks": ("breaks.test", "connect_error", "does not resolve"),
     "hangs": ("hangs.test", "timeout", "deadline"),
+    "slow": ("slow.test", "ok", ""),
     "works": ("works.test", "ok", ""),
 }
 """By host: the mirror's address, how its shadows end, and what is in their text."""

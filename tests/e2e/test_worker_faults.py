@@ -64,6 +64,21 @@ def stopped(mitmdump: Mitmdump, _mirror: Backend) -> Iterator[AfterEach]:
 
 
 @contextlib.contextmanager
+def one_of_two_stopped(mitmdump: Mitmdump, mirror: Backend) -> Iterator[AfterEach]:
+    """For less time than would have it replaced."""
+    pids = mitmdump.worker_pids
+    os.kill(pids[0], signal.SIGSTOP)
+    try:
+        # Only the other one can bring more.
+        mirror.wait_for_count(mirror.count + 20)
+        yield nothing
+    finally:
+        os.kill(pids[0], signal.SIGCONT)
+    assert mitmdump.worker_pids == pids
+    assert len(pids) == 2
+
+
+@contextlib.contextmanager
 def without_descriptors(mitmdump: Mitmdump, _mirror: Backend) -> Iterator[AfterEach]:
     (pid,) = mitmdump.worker_pids
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -83,11 +98,15 @@ class WorkerFault:
     """Shadows end so, each of these is there."""
     may_also: frozenset[str] = frozenset()
     timeout_s: int = 1
+    workers: int = 1
 
 
 FAULTS = {
     "killed": WorkerFault(killed, frozenset({"ok"}), frozenset({"lost", "queue_full"}), timeout_s=60),
     "stopped": WorkerFault(stopped, frozenset({"ok", "timeout"}), frozenset({"lost", "queue_full"})),
+    "one of two stopped": WorkerFault(
+        one_of_two_stopped, frozenset({"ok"}), frozenset({"queue_full"}), timeout_s=60, workers=2
+    ),
     "without descriptors": WorkerFault(without_descriptors, frozenset({"ok", "connect_error"}), timeout_s=60),
 }
 
@@ -113,7 +132,10 @@ def test_no_client_can_tell_what_happens_to_the_worker(
         ]
         (tmp_path / "rules" / "faults.yaml").write_text("".join(rules), encoding="utf-8")
         mitmdump = start(
-            mirror_timeout=str(fault.timeout_s), mirror_queue_bytes=str(QUEUE_BYTES), **log.options
+            mirror_timeout=str(fault.timeout_s),
+            mirror_workers=str(fault.workers),
+            mirror_queue_bytes=str(QUEUE_BYTES),
+            **log.options,
         )
         authority = confdir / "mitmproxy-ca-cert.pem"
         without_mirror = look(mitmdump.port, "plain.example", primary, authority, nothing)
