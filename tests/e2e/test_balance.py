@@ -65,9 +65,9 @@ def get(mitmdump: Mitmdump) -> int:
         pytest.param("ROUND_ROBIN", (1, 1), 30, 30, id="round robin"),
         pytest.param("ROUND_ROBIN", (2, 1), 40, 40, id="round robin by weight"),
         pytest.param("LEAST_REQUEST", (2, 1), 40, 40, id="least request by weight, nothing in flight"),
-        # Three sigma of 60 fair draws.
-        pytest.param("LEAST_REQUEST", (1, 1), 18, 42, id="least request"),
-        pytest.param("RANDOM", (9, 1), 18, 42, id="random, whatever the weights"),
+        # 60 fair draws leave these bounds once in 30 million runs; draws by weight stay above them.
+        pytest.param("LEAST_REQUEST", (1, 1), 10, 50, id="least request"),
+        pytest.param("RANDOM", (99, 1), 10, 50, id="random, whatever the weights"),
     ],
 )
 def test_shares(
