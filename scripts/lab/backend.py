@@ -85,6 +85,13 @@ class Backend:
             if not self._changed.wait_for(lambda: self._partial >= size, timeout_s):
                 raise TimeoutError(f"{self.label}: {self._partial} of {size} bytes in {timeout_s:g} s")
 
+    def wait_for_errors(self, count: int, timeout_s: float = 60.0) -> list[str]:
+        """What went wrong, once it is so much; TimeoutError past the deadline."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.errors) >= count, timeout_s):
+                raise TimeoutError(f"{self.label}: {len(self.errors)} of {count} errors in {timeout_s:g} s")
+            return list(self.errors)
+
     def clear(self) -> None:
         """Forget everything that was recorded."""
         with self._changed:
@@ -132,6 +139,11 @@ class Backend:
                 self._requests.append(request)
             self._changed.notify_all()
 
+    def _note_error(self, text: str) -> None:
+        with self._changed:
+            self.errors.append(text)
+            self._changed.notify_all()
+
     def _note_partial(self, size: int) -> None:
         with self._changed:
             self._partial = size
@@ -154,7 +166,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self._backend._transports.discard(self._transport)  # noqa: SLF001 - as above
         if self._buffer:
-            self._backend.errors.append(f"cut off after {bytes(self._buffer[:200])!r}")
+            self._backend._note_error(f"cut off after {bytes(self._buffer[:200])!r}")  # noqa: SLF001 - as above
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
@@ -174,7 +186,7 @@ class _Connection(asyncio.Protocol):
             if self._buffer:
                 self._backend._note_partial(len(self._buffer))  # noqa: SLF001 - as above
         except (WireError, ValueError, IndexError) as error:
-            self._backend.errors.append(f"{error}: {bytes(self._buffer[:200])!r}")
+            self._backend._note_error(f"{error}: {bytes(self._buffer[:200])!r}")  # noqa: SLF001 - as above
             self._transport.abort()
 
 

@@ -4,13 +4,14 @@ import asyncio
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 
 Fields = list[tuple[bytes, bytes]]
@@ -42,6 +43,9 @@ class Http2Backend:
         self.transports: list[asyncio.Transport] = []
         """Of all connections that were made; one whose handshake failed was not."""
         self.lost_connections = 0
+        self.broken_off: list[Http2Request] = []
+        """Those that never came to their end: their stream was reset, or their connection lost."""
+        self._partial = 0
         self._changed = threading.Condition()
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = listener.getsockname()[1]
@@ -61,6 +65,19 @@ class Http2Backend:
             if not self._changed.wait_for(lambda: len(self.requests) >= count, _TIMEOUT_S):
                 raise TimeoutError(f"{self.label}: {len(self.requests)} of {count} requests")
             return list(self.requests)
+
+    def wait_for_partial(self, size: int) -> None:
+        """Until so many bytes of bodies have come, ended or not; TimeoutError past the deadline."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._partial >= size, _TIMEOUT_S):
+                raise TimeoutError(f"{self.label}: {self._partial} of {size} bytes")
+
+    def wait_for_broken_off(self, count: int) -> list[Http2Request]:
+        """The requests that never came to their end, once there are so many; as `wait_for_count`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.broken_off) >= count, _TIMEOUT_S):
+                raise TimeoutError(f"{self.label}: {len(self.broken_off)} of {count} requests broken off")
+            return list(self.broken_off)
 
     def stop(self) -> None:
         if self._thread.is_alive():
@@ -104,6 +121,18 @@ class Http2Backend:
             self.requests.append(request)
             self._changed.notify_all()
 
+    def record_data(self, size: int) -> None:
+        """The connections' call: so much more of a body is there."""
+        with self._changed:
+            self._partial += size
+            self._changed.notify_all()
+
+    def record_broken_off(self, request: Http2Request) -> None:
+        """The connections' call: no more of this request will come."""
+        with self._changed:
+            self.broken_off.append(request)
+            self._changed.notify_all()
+
 
 class _ServerConnection(asyncio.Protocol):
     def __init__(self, backend: Http2Backend) -> None:
@@ -124,6 +153,8 @@ class _ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._backend.lost_connections += 1
+        for request in self._open.values():
+            self._backend.record_broken_off(request)
 
     def data_received(self, data: bytes) -> None:
         for event in self._h2.receive_data(data):
@@ -135,9 +166,13 @@ class _ServerConnection(asyncio.Protocol):
             self._open[event.stream_id] = Http2Request(list(event.headers))
         elif isinstance(event, h2.events.DataReceived):
             self._open[event.stream_id].body += event.data
+            self._backend.record_data(len(event.data))
             self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.TrailersReceived):
             self._open[event.stream_id].trailers = list(event.headers)
+        elif isinstance(event, h2.events.StreamReset):
+            if (unfinished := self._open.pop(event.stream_id, None)) is not None:
+                self._backend.record_broken_off(unfinished)
         elif isinstance(event, h2.events.StreamEnded):
             request = self._open.pop(event.stream_id)
             self._backend.record(request)
@@ -186,6 +221,43 @@ def send_http2_at_once(
                     raise ConnectionError(f"the proxy refused the request: {event!r}")
             stream.sendall(connection.data_to_send())
     return [(statuses[stream_id], bodies[stream_id]) for stream_id in streams]
+
+
+def break_off_http2(
+    port: int,
+    tls: ssl.SSLContext,
+    name: str,
+    request: Http2Request,
+    until: Callable[[], object],
+    *,
+    reset: bool,
+) -> None:
+    """Send one request whose body does not end; once `until` is back leave it, and be there no more.
+
+    With `reset` its stream is reset first, and the proxy has seen that before the connection is closed.
+    """
+    tls.set_alpn_protocols(["h2"])
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+    with (
+        socket.create_connection(("127.0.0.1", port), _TIMEOUT_S) as raw,
+        tls.wrap_socket(raw, server_hostname=name) as stream,
+    ):
+        connection.initiate_connection()
+        connection.send_headers(1, request.fields)
+        connection.send_data(1, bytes(request.body))
+        stream.sendall(connection.data_to_send())
+        until()
+        if not reset:
+            return
+        connection.reset_stream(1, h2.errors.ErrorCodes.CANCEL)
+        connection.ping(b"12345678")
+        stream.sendall(connection.data_to_send())
+        while data := stream.recv(1 << 16):
+            events = connection.receive_data(data)
+            if any(isinstance(event, h2.events.PingAckReceived) for event in events):
+                return
+            stream.sendall(connection.data_to_send())
+        raise ConnectionError("the proxy left before it had seen the reset")
 
 
 def _queue(connection: h2.connection.H2Connection, stream_id: int, request: Http2Request) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from lab.backend import Backend
 from lab.client import RawConnection
-from lab.http2 import Fields, Http2Backend, Http2Request, send_http2
+from lab.http2 import Fields, Http2Backend, Http2Request, break_off_http2, send_http2
 from lab.mitmdump import StartMitmdump
 from lab.rules import HOST, SHADOW_HOST, endpoints_text, write_atomically
 
@@ -125,3 +125,23 @@ def test_http2_clients_of_http1_servers(
         item for item in primary.fields if item[0].lower() != b"host"
     ]
     assert v1.errors == v2.errors == []
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["its stream is reset", "its connection is gone"])
+def test_an_http2_client_that_leaves_half_way_ends_the_shadow(
+    backends: tuple[Http2Backend, Http2Backend], start: StartMitmdump, trusting: ssl.SSLContext, reset: bool
+) -> None:
+    v1, v2 = backends
+    mitmdump = start(mode=REVERSE, stream_large_bodies="1")
+    half = Http2Request(pseudo(), bytearray(b"x" * 5_000))
+    break_off_http2(mitmdump.port, trusting, "httpbin", half, lambda: v2.wait_for_partial(5_000), reset=reset)
+    [primary], [shadow] = v1.wait_for_broken_off(1), v2.wait_for_broken_off(1)
+    whole = Http2Request(pseudo(), bytearray(b"y" * 5_000))
+    assert send_http2(mitmdump.port, trusting, "httpbin", whole) == (200, b"v1")
+    v2.wait_for_count(1)
+    assert mitmdump.stop(signal.SIGINT) == 0
+
+    assert without_authority(shadow) == without_authority(primary)
+    assert shadow.body == half.body
+    assert [request.body for request in v2.requests] == [whole.body]
+    assert mitmdump.totals() == {"shadows": 2, "ok": 1, "cancelled": 1, "pending": 0}
