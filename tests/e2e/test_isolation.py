@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 from lab.backend import Backend, RefusingPort
+from lab.client import send_raw
 from lab.load import Load
 from lab.mitmdump import StartMitmdump
 from lab.rules import HOST, endpoints_text, write_atomically
@@ -120,9 +121,11 @@ def test_what_a_rule_says_about_outliers_and_connections_holds_for_its_mirror(
     with Backend("v2", lambda _: broken) as mirror:
         write_atomically(rules / "httpbin-endpoints.yaml", endpoints_text(v1.port, mirror.port))
         mitmdump = start()
-        result = Load(mitmdump.port, GET, concurrency=1, total=400).join()
+        assert send_raw(mitmdump.port, GET).status == 200
+        mirror.wait_for_count(1)  # else all might wait for the worker, and be sent at once
+        result = Load(mitmdump.port, GET, concurrency=1, total=399).join()
         assert mitmdump.stop(signal.SIGINT) == 0
-    assert result.bodies == {b"v1": 400}
+    assert result.bodies == {b"v1": 399}
     totals = mitmdump.totals()
     assert totals["ok"] == mirror.count >= 3
     assert totals["circuit_open"] == 400 - mirror.count > 0
@@ -149,3 +152,32 @@ def test_mirroring_gives_way_to_slow_primaries_and_comes_back_by_itself(
         "pending": 0,
     }
     assert totals["paused"] > 0
+
+
+BLOCKS_THE_LOOP = """\
+import time
+
+
+def request(flow):
+    time.sleep(0.15)
+"""
+
+
+def test_mirroring_gives_way_to_a_loop_that_is_late_and_comes_back_by_itself(
+    v1: Backend, v2: Backend, tmp_path: Path, start: StartMitmdump
+) -> None:
+    script = tmp_path / "blocks_the_loop.py"
+    script.write_text(BLOCKS_THE_LOOP)
+    mitmdump = start(mirror_governor="lag=0.1", arguments=("-s", str(script)))
+    load = Load(mitmdump.port, GET, concurrency=8)
+    mitmdump.wait_for_log("mirror: the proxy's event loop lags: less is mirrored until that is over")
+    load.wait_for_progress(load.progress + 20)
+    result = load.stop()
+    mitmdump.wait_for_log(r"mirror: everything is mirrored again; \d+ requests were not")
+    assert mitmdump.stop(signal.SIGINT) == 0
+
+    assert result.errors == []
+    assert result.bodies == {b"v1": result.count}
+    totals = mitmdump.totals()
+    assert totals.pop("paused") == result.count - v2.count > 0
+    assert totals == {"shadows": result.count, "ok": v2.count, "pending": 0}
