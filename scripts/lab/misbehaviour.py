@@ -6,6 +6,7 @@ import socket
 import socketserver
 import struct
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,14 +69,13 @@ def drips(data: bytes, pause_s: float, first: bytes = b"") -> Respond:
 
 def answers_once() -> Respond:
     """Answers the first request of each connection, and hangs up when the next one comes."""
-    answered: set[int] = set()
+    answered: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
 
     def act(transport: asyncio.Transport) -> None:
-        if id(transport) in answered:
-            answered.discard(id(transport))
+        if transport in answered:
             transport.close()
         else:
-            answered.add(id(transport))
+            answered.add(transport)
             transport.write(response(b""))  # right for HEAD as well
 
     return lambda _request: act

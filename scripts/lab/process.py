@@ -14,7 +14,7 @@ from typing import Self
 
 START_TIMEOUT_S = 60.0
 """A bound for a loaded machine, not an expectation: waiting ends as soon as the thing happens."""
-STOP_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 60.0
 
 
 class ProcessFailedError(RuntimeError):

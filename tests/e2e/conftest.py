@@ -55,7 +55,13 @@ def start(tmp_path: Path, confdir: Path, rules: Path) -> Iterator[StartMitmdump]
             wrapper: Sequence[str] = (),
             **options: str,
         ) -> Mitmdump:
-            given = {"confdir": str(confdir), "mirror_rules": str(rules), **options}
+            given = {
+                "confdir": str(confdir),
+                "mirror_rules": str(rules),
+                # No expectation: on a loaded machine a worker may need longer than the default to start.
+                "mirror_drain_timeout": "20",
+                **options,
+            }
             mitmdump = stack.enter_context(
                 Mitmdump(tmp_path, given, mode=mode, arguments=arguments, wrapper=wrapper)
             )

@@ -105,7 +105,7 @@ def test_an_endpoint_is_ejected_after_five_errors_and_returns(
 ) -> None:
     policy = (
         "loadBalancer: {simple: ROUND_ROBIN}, "
-        "outlierDetection: {interval: 100ms, baseEjectionTime: 1s, maxEjectionPercent: 50}"
+        "outlierDetection: {interval: 100ms, baseEjectionTime: 5s, maxEjectionPercent: 50}"
     )
     write_rules(rules, policy, (failing, 1), (v2, 1))
     mitmdump = start()

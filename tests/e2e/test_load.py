@@ -16,8 +16,9 @@ def test_10_000_requests_are_all_mirrored(
     v1: Backend, v2: Backend, start: StartMitmdump, tmp_path: Path
 ) -> None:
     log = tmp_path / "access.log"
-    mitmdump = start(mirror_access_log=str(log), mirror_access_log_format="json")
+    mitmdump = start(mirror_access_log=str(log), mirror_access_log_format="json", mirror_timeout="300")
     result = Load(mitmdump.port, GET, concurrency=32, total=10_000).join()
+    v2.wait_for_count(10_000, timeout_s=300)
     assert mitmdump.stop(signal.SIGINT) == 0
 
     assert result.errors == []

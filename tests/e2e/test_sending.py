@@ -107,7 +107,7 @@ def scene(tmp_path: Path, rules: Path, v2: Backend, start: StartMitmdump) -> Sce
 
 def test_a_silent_primary_is_a_504_and_its_shadow_is_sent(scene: Scene, serve: Serve, v2: Backend) -> None:
     primary = serve(lambda _: None)
-    mitmdump = scene.start("timeout: 200ms", primary.port)
+    mitmdump = scene.start("timeout: 1s", primary.port)
 
     answer = proxy_get(mitmdump.port, f"http://{HOST}/slow")
     grpc = proxy_get(mitmdump.port, f"http://{HOST}/slow", "Content-Type: application/grpc")

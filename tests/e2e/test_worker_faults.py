@@ -43,8 +43,8 @@ def killed(mitmdump: Mitmdump, mirror: Backend) -> Iterator[AfterEach]:
         (pid,) = mitmdump.worker_pids
         os.kill(pid, signal.SIGKILL)
         mitmdump.wait_for_log(f"shadow worker {pid} was ended by SIGKILL")
-        # Only a successor can bring more.
-        mirror.wait_for_count(mirror.count + 20)
+        # Only a successor can bring more than what fits into `QUEUE_BYTES`.
+        mirror.wait_for_count(mirror.count + 2 * QUEUE_BYTES // len(BODY))
 
     def kill(_sent: int) -> None:
         for pid in mitmdump.worker_pids:  # perhaps none, or one that is still starting
@@ -107,7 +107,12 @@ FAULTS = {
     "one of two stopped": WorkerFault(
         one_of_two_stopped, frozenset({"ok"}), frozenset({"queue_full"}), timeout_s=60, workers=2
     ),
-    "without descriptors": WorkerFault(without_descriptors, frozenset({"ok", "connect_error"}), timeout_s=60),
+    "without descriptors": WorkerFault(
+        without_descriptors,
+        frozenset({"ok", "connect_error"}),
+        frozenset({"queue_full"}),
+        timeout_s=60,
+    ),
 }
 
 

@@ -52,7 +52,7 @@ ROUTES: dict[str, tuple[str, str | None, dict[str, Any], list[tuple[str, int, di
     "gRPC timeout": (
         "silent",
         None,
-        {"timeout": "100ms"},
+        {"timeout": "1s"},
         [("POST / | Content-Type: application/grpc | Content-Length: 0", 200, {"silent": 1})],
     ),
     "in time": (
@@ -64,7 +64,7 @@ ROUTES: dict[str, tuple[str, str | None, dict[str, Any], list[tuple[str, int, di
     "a try's own timeout": (
         "silent",
         "v2",
-        {"timeout": "20s", "retries": {"attempts": 1, "perTryTimeout": "100ms", "retryOn": "5xx"}},
+        {"timeout": "20s", "retries": {"attempts": 1, "perTryTimeout": "1s", "retryOn": "5xx"}},
         [("GET /", 504, {"silent": 2, "v2": 1})],
     ),
     "5xx": (
@@ -165,6 +165,8 @@ def scene(start_scene: Any, service: Any, virtual_service: Any) -> Iterator[Scen
             virtual_service(f"route{number}", {"hosts": [f"route{number}.test"], "http": [route]})
         )
     found, _ = start_scene(documents, own=own)
+    # The worker has started when this has its shadow: the shadows of routes with a timeout have no longer.
+    found.observe([parse_request("GET /", f"route{list(ROUTES).index('5xx')}.test")])
     yield found
     for backend in own.values():
         backend.stop()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 
-from lab.client import RawConnection, send_raw
+from lab.client import TIMEOUT_S, RawConnection, send_raw
 from lab.mirrored import MirroringTask
 from lab.mitmdump import StartMitmdump
 from lab.tunnels import Http2Context, connect_tunnel, start_tls
@@ -42,7 +42,7 @@ def test_connect(task: MirroringTask, begin: StartMitmdump, authority: Path) -> 
         answers = [client.exchange(raw), client.exchange(raw)]
     with RawConnection(connect_tunnel(mitmdump.port, "httpbin:8080")) as client:
         answers.append(client.exchange(raw))
-    with httpx.Client(http2=True, proxy=proxy, verify=Http2Context(authority)) as http2:
+    with httpx.Client(http2=True, proxy=proxy, verify=Http2Context(authority), timeout=TIMEOUT_S) as http2:
         got = http2.get("https://httpbin:8080/x")
         posted = http2.post("https://httpbin:8080/x", content=iter([b"of no ", b"known length"]))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lab.client import RawConnection
+from lab.client import TIMEOUT_S, RawConnection
 from lab.mirrored import MirroringTask
 from lab.mitmdump import StartMitmdump
 from lab.tunnels import Http2Context, start_tls
@@ -28,7 +28,7 @@ def test_reverse(task: MirroringTask, begin: StartMitmdump, authority: Path, sch
             for client in (plain, tls)
             for host, _ in hosts
         ]
-    with httpx.Client(http2=True, verify=Http2Context(authority)) as http2:
+    with httpx.Client(http2=True, verify=Http2Context(authority), timeout=TIMEOUT_S) as http2:
         answer = http2.post(
             url, headers={"host": "httpbin"}, content=b"body", extensions={"sni_hostname": "httpbin"}
         )
