@@ -31,6 +31,9 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # A VirtualService needs 10 levels. libyaml's time for one token grows with the flow level.
 MAX_DEPTH = 100
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+# Of libyaml since PyYAML 6.0.4, past 1,000 levels. It reads up to 1,024 characters ahead of its events.
+_TOO_DEEP_FOR_LIBYAML = "exceeded maximum nesting depth"
 # Of one document. A List of as many rules as fit into a file has about this many keys and values; a
 # typed value takes up to a kilobyte.
 MAX_NODES = 1_000_000
@@ -142,6 +145,8 @@ def _syntax_message(e: yaml.MarkedYAMLError, text: str, line_offset: int) -> str
     mark = e.problem_mark
     if mark is not None and text[mark.index : mark.index + 1] == "\t":
         return "invalid YAML: a tab; YAML is indented by spaces"
+    if e.problem == _TOO_DEEP_FOR_LIBYAML:
+        return _TOO_DEEP
     message = f"invalid YAML: {e.problem}"
     if e.context and e.context_mark is not None:
         message += f", {e.context} (line {e.context_mark.line + 1 + line_offset})"
@@ -286,7 +291,7 @@ def _check_start(event: Any, as_key: bool, depth: int) -> None:
     if as_key:
         raise _DocumentError(event.start_mark, "a key must be a string, not a list or mapping")
     if depth >= MAX_DEPTH:
-        raise _DocumentError(event.start_mark, f"nested more than {MAX_DEPTH} levels deep")
+        raise _DocumentError(event.start_mark, _TOO_DEEP)
     if event.tag not in (None, "!", _TAG_PREFIX + "map", _TAG_PREFIX + "seq"):
         raise _DocumentError(event.start_mark, f"the tag {event.tag} is not supported")
 
