@@ -1,6 +1,6 @@
 import pytest
 
-from mitm_mirror.observe.escape import drop_userinfo, quoted, readable, token, tokens
+from mitm_mirror.observe.escape import drop_userinfo, line_parts, quoted, readable, token
 from mitm_mirror.text import decode
 
 
@@ -33,8 +33,26 @@ from mitm_mirror.text import decode
 def test_text_is_shown_safely(text: str, in_quotes: str, as_token: str, in_json: str) -> None:
     assert in_quotes == quoted(text)
     assert as_token == token(text)
-    assert [as_token, "plain", as_token] == list(tokens(text, "plain", text))
+    words, texts = line_parts((text, "plain"), (text, "plain text"))
+    assert ([as_token, "plain"], [in_quotes, "plain text"]) == (list(words), list(texts))
     assert in_json == readable(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "texts", "expected"),
+    [
+        pytest.param(("a", "b"), ("c d", ""), (["a", "b"], ["c d", ""]), id="nothing to escape"),
+        pytest.param(("a", ""), ("c",), (["a", "-"], ["c"]), id="an empty word"),
+        pytest.param(("a b",), ("c d",), (["a\\x20b"], ["c d"]), id="a space in a word"),
+        pytest.param(("a",), ("\n",), (["a"], ["\\x0a"]), id="in a text alone"),
+    ],
+)
+def test_parts_of_a_line_are_escaped_each_for_itself(
+    words: tuple[str, ...], texts: tuple[str, ...], expected: tuple[list[str], list[str]]
+) -> None:
+    shown_words, shown_texts = line_parts(words, texts)
+
+    assert expected == (list(shown_words), list(shown_texts))
 
 
 @pytest.mark.parametrize(

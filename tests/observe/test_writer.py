@@ -413,6 +413,22 @@ def test_only_what_waits_counts_against_the_limit(
     assert writer.dropped == failures
 
 
+def test_of_lines_that_come_together_the_first_ones_that_fit_are_kept(log: Path) -> None:
+    turns = Turns()
+    writer = LogWriter(str(log), schedule=turns)
+    line = "x" * (PENDING_LIMIT_BYTES // 5 - 1)
+    writer.write(line, line)
+
+    writer.write(*(f"{number}{line[1:]}" for number in range(5)))
+    assert (writer.pending, writer.dropped, len(turns.callbacks)) == (5, 2, 1)
+    turns.run()
+    writer.write()
+    writer.close()
+
+    assert [text[0] for text in log.read_text().splitlines()] == ["x", "x", "0", "1", "2"]
+    assert (writer.dropped, turns.callbacks) == (2, [])
+
+
 @needs_dev_full
 def test_a_full_disk_is_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     writer = LogWriter("/dev/full")

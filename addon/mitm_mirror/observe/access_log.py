@@ -13,8 +13,14 @@ _LINES_PER_FLUSH = 1000
 MakeRecord = Callable[[], AccessRecord]
 
 
-class AccessLog:
-    """Gathers copies until their turn, and then makes, formats and writes their records. For one thread."""
+class AccessLog(Gathering[MakeRecord]):
+    """Gathers copies until their turn, and then makes, formats and writes their records. For one thread.
+
+    `add` never raises and never waits; what cannot be written is dropped, see `LogWriter`. What it takes is
+    called later, so it has to hold what it needs as it is now.
+    """
+
+    __slots__ = ("_on_bug", "_writer", "format_record")
 
     def __init__(
         self,
@@ -27,21 +33,10 @@ class AccessLog:
 
         `on_bug` is told, while it is being handled, of an exception that lost a line: (where, exception).
         """
+        super().__init__(self._write, schedule)
         self.format_record = format_record
         self._writer = writer
         self._on_bug = on_bug
-        self._copies = Gathering[MakeRecord](self._write, schedule)
-
-    def add(self, make_record: MakeRecord) -> None:
-        """Takes one copy. Never raises, never waits; what cannot be written is dropped, see `LogWriter`.
-
-        `make_record` is called later, so it has to hold what it needs as it is now.
-        """
-        self._copies.add(make_record)
-
-    def flush(self) -> None:
-        """Writes what has been added."""
-        self._copies.flush()
 
     def close(self) -> None:
         """Writes what has been added, and closes the log."""
@@ -50,11 +45,11 @@ class AccessLog:
 
     def _write(self, copies: list[MakeRecord]) -> None:
         for start in range(0, len(copies), _LINES_PER_FLUSH):
+            lines = []
             for make_record in copies[start : start + _LINES_PER_FLUSH]:
                 try:
-                    line = self.format_record(make_record())
+                    lines.append(self.format_record(make_record()))
                 except Exception as error:  # noqa: BLE001  (a bug of ours; the others' lines are not to be lost)
                     self._on_bug("access log", error)
-                else:
-                    self._writer.write(line)
+            self._writer.write(*lines)
             self._writer.flush()

@@ -29,13 +29,15 @@ def token(text: str) -> str:
     return _UNSAFE_IN_TOKEN.sub(_escape_as_bytes, text)
 
 
-def tokens(*texts: str) -> Sequence[str]:
-    """`token` of each. One look at all of them costs less than one at each."""
-    if "" not in texts:
-        joined = "".join(texts)
-        if " " not in joined and _is_safe_in_quotes(joined):
-            return texts
-    return [token(text) for text in texts]
+def line_parts(words: tuple[str, ...], texts: tuple[str, ...]) -> tuple[Sequence[str], Sequence[str]]:
+    """`token` of each word, and `quoted` of each text, but that an empty text may stay empty.
+
+    One look at all of them costs less than one at each.
+    """
+    joined = "".join(words)
+    if "" not in words and " " not in joined and _is_safe_in_quotes(joined + "".join(texts)):
+        return words, texts
+    return [token(word) for word in words], [quoted(text) for text in texts]
 
 
 def readable(text: str) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from mitm_mirror.observe.escape import quoted, token, tokens
+from mitm_mirror.observe.escape import line_parts, quoted, token
 from mitm_mirror.observe.record import AccessRecord, PrimaryOutcome, format_address, format_start_time
 from mitm_mirror.outcome import Outcome
 from mitm_mirror.text import decode
@@ -61,21 +61,24 @@ def format_common(record: AccessRecord) -> str:
     The time is that of the request's start (gunicorn's is of its end), in UTC. The remote user is
     always `-`: gunicorn takes it from Authorization, which is not read here.
     """
-    client, method, target, flow_id, authority = tokens(
-        record.client, record.method, decode(record.target), record.id, record.authority
+    headers = record.headers
+    (client, method, target, flow_id, authority), (referer, user_agent) = line_parts(
+        (record.client, record.method, decode(record.target), record.id, record.authority),
+        (headers.referer, headers.user_agent),
     )
-    response_bytes = _number(record.response_bytes)
+    request_bytes, duration_ms = record.request_bytes, record.duration_ms
+    response_bytes = "-" if record.response_bytes is None else record.response_bytes
     return (
         f"{client} - - {_ncsa_time(int(record.start_time))}"
         f' "{method} {target} {_repeated(record.http_version)}"'
         f" {record.status or '-'} {response_bytes}"
-        f' "{quoted(record.headers.referer)}" "{quoted(record.headers.user_agent)}"'
+        f' "{referer or "-"}" "{user_agent or "-"}"'
         f" copy={record.copy} id={flow_id} host={authority}"
         f" destination={_repeated(record.destination)} endpoint={_repeated(record.endpoint)}"
         f" outcome={record.outcome}"
-        f" request_bytes={_number(record.request_bytes)} response_bytes={response_bytes}"
-        f" duration_ms={'-' if record.duration_ms is None else f'{record.duration_ms:.1f}'}"
-        f"{_error_field(record)}"
+        f" request_bytes={'-' if request_bytes is None else request_bytes} response_bytes={response_bytes}"
+        f" duration_ms={'-' if duration_ms is None else f'{duration_ms:.1f}'}"
+        f"{_error_field(record) if record.error else ''}"
     )
 
 

@@ -83,18 +83,19 @@ class LogWriter:
         """Lines that are not written yet."""
         return len(self._lines) + self._batch.count(b"\n")
 
-    def write(self, line: str) -> None:
-        """Takes one line, without its newline."""
-        raw = line.encode("utf-8", "backslashreplace") + b"\n"
+    def write(self, *lines: str) -> None:
+        """Takes lines, without their newlines. Many at once cost less than one by one."""
+        raw = [line.encode("utf-8", "backslashreplace") + b"\n" for line in lines]
         if self._closed:
-            self.dropped += 1
+            self.dropped += len(raw)
             return
-        if self._pending_bytes + len(raw) > PENDING_LIMIT_BYTES:
+        size = sum(map(len, raw))
+        while self._pending_bytes + size > PENDING_LIMIT_BYTES:
+            size -= len(raw.pop())
             self._drop(1, BlockingIOError(errno.EAGAIN, "nobody reads it fast enough"))
-            return
-        self._lines.append(raw)
-        self._pending_bytes += len(raw)
-        if not self._scheduled:
+        self._lines += raw
+        self._pending_bytes += size
+        if raw and not self._scheduled:
             self._scheduled = True
             self._schedule(self.flush)
 
@@ -140,6 +141,10 @@ class LogWriter:
         # Whole lines: on standard output mitmdump prints between our batches, and must not print
         # into a line. A line above the limit is a batch of its own.
         limit = _FILE_BATCH_BYTES if self._is_file else _PIPE_BATCH_BYTES
+        if self._pending_bytes <= limit:
+            batch = b"".join(self._lines)
+            self._lines.clear()
+            return batch
         lines = [self._lines.popleft()]
         size = len(lines[0])
         while self._lines and size + len(self._lines[0]) <= limit:
