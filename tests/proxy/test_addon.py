@@ -660,7 +660,7 @@ async def test_a_bug_of_ours_ends_the_pair_and_lets_the_flow_go_on(tmp_path: Pat
         await bench.cycle(make_flow(), "requestheaders", "request")
 
         assert {"protocol_error": 1} == bench.totals()
-        assert {"ZeroDivisionError in _send_late": 1} == bench.addon.bugs.counts
+        assert {"ZeroDivisionError in _send_gathered": 1} == bench.addon.bugs.counts
         assert ["internal error: ZeroDivisionError"] == [record["error"] for record in bench.records()]
 
 

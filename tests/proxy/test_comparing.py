@@ -130,10 +130,8 @@ def test_the_option_decides(
     monkeypatch.setattr(audience_module, "has_audience", lambda: has_audience)
     stage = Stage()
     stage.comparing.configure(choice)
-    exchange = Exchange(HEAD, FORWARD, 1)
-    stage.comparing.begin(exchange, FORWARD)
 
-    assert (exchange.compared is not None) == expected
+    assert stage.comparing.is_on == expected
 
 
 def test_an_audience_that_comes_later_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,11 +139,11 @@ def test_an_audience_that_comes_later_is_noticed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(audience_module, "has_audience", lambda: audience[0])
     comparing = Comparing(lambda copy, comparison, status: None)
     comparing.configure("auto")
-    exchange = Exchange(HEAD, FORWARD, 1)
-    comparing.begin(exchange, FORWARD)
-    assert (exchange.compared, comparing.in_use) == (None, False)
+    assert (comparing.is_on, comparing.in_use) == (False, False)
     audience[0] = True
     comparing.look_again()
+    assert (comparing.is_on, comparing.in_use) == (True, False)
+    exchange = Exchange(HEAD, FORWARD, 1)
     comparing.begin(exchange, FORWARD)
 
     assert exchange.compared is not None

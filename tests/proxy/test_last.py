@@ -3,38 +3,47 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 
+import pytest
 from mitmproxy import flow as mitm_flow
 from mitmproxy import hooks, http
 from mitmproxy.proxy.layers.http import HttpRequestHook
 from mitmproxy.test import taddons, tflow
 
-from mitm_mirror.proxy.last import call_last, run_last
+from mitm_mirror.proxy.bugs import BugCounter
+from mitm_mirror.proxy.exchange import Exchange
+from mitm_mirror.proxy.last import last_hook, run_last
 
 
 class First:
     """Has its last hook called after all addons, and writes down what came."""
 
     def __init__(self) -> None:
+        self.bugs = BugCounter()
         self.calls: list[str] = []
         self.called = asyncio.Event()
         self.held = asyncio.Event()
         self.waits = False
+        self.fails = False
 
     def request(self, flow: http.HTTPFlow) -> None:
         self.calls.append("first")
-        call_last(flow, self.last)
+        last_hook.set([(self.last, flow, None)])
 
     def update(self, flows: Sequence[mitm_flow.Flow]) -> Awaitable[None] | None:
-        return run_last(flows)
+        return run_last(flows, self.bugs)
 
-    def last(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+    def last(self, flow: http.HTTPFlow, exchange: Exchange | None) -> Awaitable[None] | None:
         self.calls.append("last")
         self.called.set()
+        if self.fails and not self.waits:
+            raise ZeroDivisionError("ours")
         return self.wait() if self.waits else None
 
     async def wait(self) -> None:
         await self.held.wait()
         self.calls.append("waited")
+        if self.fails:
+            raise ZeroDivisionError("ours")
 
 
 class Later:
@@ -99,3 +108,20 @@ def test_an_update_of_another_flow_in_the_same_task_leaves_it_alone() -> None:
         return [*before, "|", *first.calls]
 
     assert asyncio.run(run()) == ["first", "|", "first", "last"]
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "in what is awaited"])
+def test_no_exception_gets_out_of_a_last_hook(waits: bool) -> None:
+    async def run() -> First:
+        first = First()
+        first.waits, first.fails = waits, True
+        first.held.set()
+        flow = tflow.tflow()
+        first.request(flow)
+        pending = first.update([flow])
+        assert (pending is not None) == waits
+        if pending is not None:
+            await pending
+        return first
+
+    assert asyncio.run(run()).bugs.counts == {"ZeroDivisionError in last": 1}

@@ -18,7 +18,7 @@ from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.flows import RoutedRequest, primary_request
 from mitm_mirror.proxy.retrying import PrimaryEnd
-from mitm_mirror.proxy.sending import PrimarySender
+from mitm_mirror.proxy.sending import PrimarySender, needs_sender
 from mitm_mirror.routing.decision import Endpoint, Forward, RuleRef, Sending, Target
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.retry import RetryPolicy
@@ -97,9 +97,10 @@ def test_an_endpoint_that_is_this_proxy_is_left_to_mitmproxy_which_refuses_it() 
     assert make_sender().takes(flow, make_forward(SENDING, own)) is None
 
 
-def test_a_route_that_asks_for_nothing_is_left_to_mitmproxy(caplog: pytest.LogCaptureFixture) -> None:
-    assert make_sender().takes(make_flow(), make_forward(None)) is None
-    assert not caplog.records
+def test_a_route_that_asks_for_nothing_needs_no_sender() -> None:
+    assert not needs_sender(make_forward(None))
+    assert needs_sender(make_forward(SENDING))
+    assert needs_sender(make_forward(None, Target("httpbin", "", 80, Endpoint("unix:///run/httpbin", 0))))
 
 
 class Net(httpx.AsyncBaseTransport):

@@ -34,7 +34,7 @@ from mitm_mirror.proxy.flows import (
     read_head,
 )
 from mitm_mirror.proxy.gate import UNANSWERABLE_HOST, Gate
-from mitm_mirror.proxy.last import call_last, run_last
+from mitm_mirror.proxy.last import last_hook, run_last
 from mitm_mirror.proxy.listeners import OwnAddresses, is_own_address
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.mirrors import Mirrors
@@ -89,7 +89,7 @@ class MirrorAddon:
         self.gate = Gate(self.ledger, self.attempts)
         self.exchanges: Exchanges = weakref.WeakKeyDictionary()
         self._settings: MirrorSettings | None = None
-        self._tail = MirrorTail(self.bugs, self.exchanges, self.mirrors)
+        self._tail = MirrorTail(self.bugs, self.mirrors)
         self._sender: PrimarySender | None = None
         self._primary_tls = PrimaryTls()
         self._gauge: PressureGauge | None = None
@@ -150,18 +150,20 @@ class MirrorAddon:
         gc.freeze()
 
     def update(self, flows: Sequence[flow.Flow]) -> Awaitable[None] | None:
-        """Comes after each hook of a flow, when all addons have had it. What it calls is guarded."""
-        return run_last(flows)
+        """Comes after each hook of a flow, when all addons have had it."""
+        return run_last(flows, self.bugs)
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
-        call_last(flow, self._tail.requestheaders)
+        last_hook.set([(self._tail.requestheaders, flow, None)])
         if flow.is_replay:
             self.exchanges.pop(flow, None)  # of the same flow before it was replayed
-        self.attempts.end(flow)
-        if flow.response or flow.error or is_shadow(flow):
+        if self.attempts.by_client:
+            self.attempts.end(flow)
+        if flow.response or flow.error or (flow.metadata and is_shadow(flow)):
             return None  # a shadow that is replayed goes where it went
-        restore_received(flow)
+        if flow.is_replay:
+            restore_received(flow)
         rules = self.rules.current
         head = read_head(flow)
         decision = rules.rule_set.table.decide(head, random.random, self.attempts.states)
@@ -169,6 +171,7 @@ class MirrorAddon:
             apply_pass_through(flow)
             return None
         exchange = self.exchanges[flow] = Exchange(head, decision, rules.generation)
+        last_hook.set([(self._tail.requestheaders, flow, exchange)])
         if isinstance(decision, Answer):
             return self.gate.answer(flow, decision)
         received = request_state(flow)
@@ -178,8 +181,8 @@ class MirrorAddon:
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
-        call_last(flow, self._tail.request)
         exchange = self.exchanges.get(flow)
+        last_hook.set([(self._tail.request, flow, exchange)])
         if exchange is None or flow.response or flow.error or flow.request.stream:
             return
         answer = exchange.decision
@@ -188,13 +191,14 @@ class MirrorAddon:
 
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        call_last(flow, self._tail.responseheaders)
         exchange = self.exchanges.get(flow)
+        last_hook.set([(self._tail.responseheaders, flow, exchange)])
         if exchange is None or flow.response is None or not isinstance(exchange.decision, Forward):
             return
         if exchange.sent is not None and exchange.sent.head is None:
             return  # an answer of our own, which has them already
-        self.attempts.answered(flow, flow.response.status_code)
+        if self.attempts.by_client:
+            self.attempts.answered(flow, flow.response.status_code)
         if exchange.compared is not None:
             self.mirrors.comparing.see_head(flow, exchange.compared)
         headers = flow.response.data.headers
@@ -203,10 +207,11 @@ class MirrorAddon:
 
     @guarded
     def response(self, flow: http.HTTPFlow) -> None:
-        call_last(flow, self._tail.response)
-        if flow.websocket is None:
+        exchange = self.exchanges.get(flow)
+        last_hook.set([(self._tail.response, flow, exchange)])
+        if self.attempts.by_client and flow.websocket is None:
             self.attempts.end(flow)
-        if self.mirrors.comparing.in_use and (exchange := self.exchanges.get(flow)) is not None:
+        if self.mirrors.comparing.in_use and exchange is not None:
             self.mirrors.comparing.answered(flow, exchange)
 
     @guarded
@@ -215,12 +220,13 @@ class MirrorAddon:
 
     @guarded
     def error(self, flow: http.HTTPFlow) -> None:
-        call_last(flow, self._tail.error)
+        exchange = self.exchanges.get(flow)
+        last_hook.set([(self._tail.error, flow, exchange)])
         failure = upstream_failure(flow)
         if failure is not None:
             self.attempts.failed(flow, failure)
         self.attempts.end(flow)
-        if self.mirrors.comparing.in_use and (exchange := self.exchanges.get(flow)) is not None:
+        if self.mirrors.comparing.in_use and exchange is not None:
             self.mirrors.comparing.failed(exchange)
 
     @guarded

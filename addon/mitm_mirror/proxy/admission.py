@@ -1,6 +1,7 @@
 """Which requests are mirrored at all: why a shadow that is due is not even handed to the pool."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from mitmproxy import connection
 
@@ -14,6 +15,12 @@ from mitm_mirror.shadow.governor import Governor
 
 Refusal = tuple[Outcome, str]
 """How the shadow ends, and in which words; those are empty where the outcome says it all."""
+
+
+@lru_cache(maxsize=256)
+def has_suffix(authority: str, suffix: str) -> bool:
+    """Whether the Host of a request shows that it is a shadow of ours; never where there is no suffix."""
+    return bool(suffix) and server_name(authority).endswith(suffix)
 
 
 class Admission:
@@ -48,7 +55,7 @@ class Admission:
             return Outcome.PAUSED, ""
         if self.governor is not None and not forced and not self.governor.admits(self._draw()):
             return Outcome.PAUSED, f"held back by mirror_governor: {self.governor.reason}"
-        if self.is_marked_by_host(head.authority):
+        if has_suffix(head.authority, self.host_suffix):
             # Under which name or through how many proxies it came back does not matter here.
             return Outcome.LOOP, f"the request is a shadow already: its Host ends in {self.host_suffix}"
         if reason := self._came_back(client, head):
@@ -69,10 +76,6 @@ class Admission:
         if self._is_own_address(endpoint.address, endpoint.port):
             return Outcome.LOOP, f"{endpoint.host_port} is this proxy itself"
         return None
-
-    def is_marked_by_host(self, authority: str) -> bool:
-        """Whether the suffix in its Host shows that it is a shadow of ours."""
-        return bool(self.host_suffix) and server_name(authority).endswith(self.host_suffix)
 
     def _came_back(self, client: connection.Client, head: RequestHead) -> str:
         """How it is known that a request is a shadow of ours, where its Host does not say so; else empty."""

@@ -19,14 +19,15 @@ logger = logging.getLogger(__name__)
 
 
 class Attempts:
-    """By flow, for mitmproxy's event loop only. A flow that is not counted costs a look-up."""
+    """By flow, for mitmproxy's event loop only. Nothing is asked as long as none is counted."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.states = ClusterStates(clock, self._on_change)
         self._clock = clock
         self._queue = Delays()
         self._open: weakref.WeakKeyDictionary[http.HTTPFlow, Attempt] = weakref.WeakKeyDictionary()
-        self._by_client: dict[str, set[Attempt]] = {}
+        self.by_client: dict[str, set[Attempt]] = {}
+        """What has not ended, by mitmproxy's connection id. Empty, as in most proxies, no hook need ask."""
         self._timer: asyncio.Handle | None = None
 
     def enter(self, flow: http.HTTPFlow, target: Target) -> bool | Awaitable[bool]:
@@ -57,13 +58,11 @@ class Attempts:
         if entry is None:
             return False
         self._open[flow] = entry
-        self._by_client.setdefault(flow.client_conn.id, set()).add(entry)
+        self.by_client.setdefault(flow.client_conn.id, set()).add(entry)
         return True
 
     def answered(self, flow: http.HTTPFlow, status: int) -> None:
         """The head of an endpoint's answer has come."""
-        if not self._by_client:
-            return
         attempt = self._open.get(flow)
         if attempt is not None:
             attempt.answered(status)
@@ -76,16 +75,14 @@ class Attempts:
 
     def end(self, flow: http.HTTPFlow) -> None:
         """The flow's request is over. Nothing where it has ended already, or was never counted."""
-        if not self._by_client:
-            return
         attempt = self._open.pop(flow, None)
         if attempt is None:
             return
-        attempts = self._by_client.get(flow.client_conn.id)
+        attempts = self.by_client.get(flow.client_conn.id)
         if attempts is not None:
             attempts.discard(attempt)
             if not attempts:
-                del self._by_client[flow.client_conn.id]
+                del self.by_client[flow.client_conn.id]
         attempt.end()
 
     def release(self, client: str) -> None:
@@ -95,7 +92,7 @@ class Attempts:
         leave no room for others.
         """
         self._queue.release(client)
-        for attempt in self._by_client.pop(client, ()):
+        for attempt in self.by_client.pop(client, ()):
             attempt.end()
 
     def describe(self) -> list[str]:

@@ -57,7 +57,7 @@ def guarded(
         except Exception as error:  # noqa: BLE001  (the guard itself: whatever it is, the flow goes on)
             self.bugs.report(hook.__name__, error)
             return None
-        return None if pending is None else _finish(pending, self.bugs, hook.__name__)
+        return None if pending is None else finish(pending, self.bugs, hook.__name__)
 
     return wrapper
 
@@ -72,12 +72,13 @@ def _guarded_hook(hook: Callable[..., Any]) -> Callable[..., Awaitable[None] | N
         except Exception as error:  # noqa: BLE001  (as above)
             self.bugs.report(hook.__name__, error)
             return None
-        return None if pending is None else _finish(pending, self.bugs, hook.__name__)
+        return None if pending is None else finish(pending, self.bugs, hook.__name__)
 
     return wrapper
 
 
-async def _finish(pending: Awaitable[None], bugs: BugCounter, where: str) -> None:
+async def finish(pending: Awaitable[None], bugs: BugCounter, where: str) -> None:
+    """Awaits what a hook returned, and lets no exception out."""
     try:
         await pending
     except Exception as error:  # noqa: BLE001  (as above)

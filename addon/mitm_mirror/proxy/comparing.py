@@ -47,7 +47,8 @@ class Comparing:
         self.in_use = False
         """Whether anything was ever compared: without, hooks do nothing more than look here."""
         self._choice = "auto"
-        self._is_on = False
+        self.is_on = False
+        """Whether shadows are compared now."""
         self.pool: ComparingPool | None = None
         self._on_verdict = on_verdict
         self._clock = clock
@@ -63,12 +64,10 @@ class Comparing:
 
     def look_again(self) -> None:
         """What `auto` means may be something else now."""
-        self._is_on = is_wanted(self._choice)
+        self.is_on = is_wanted(self._choice)
 
     def begin(self, exchange: Exchange, forward: Forward) -> None:
-        """Called before a request's shadows are sent. Sets what it needs, where they are compared."""
-        if not self._is_on or not forward.mirrors:
-            return
+        """Called before the shadows of a request are sent, where `is_on`. Sets what it needs."""
         self.in_use = True
         rule = forward.rule
         exchange.compared = ComparedRequest(

@@ -8,7 +8,7 @@ from mitm_mirror.client.request import OutgoingRequest
 from mitm_mirror.proxy.upstream_address import UpstreamAddress
 from mitm_mirror.routing.authority import bracketed, server_name, written_port
 from mitm_mirror.routing.decision import Endpoint, Forward, MirrorCopy, Target
-from mitm_mirror.routing.headers import apply_operations
+from mitm_mirror.routing.headers import NO_OPERATIONS, apply_operations
 from mitm_mirror.routing.request import HeaderFields, RequestHead
 from mitm_mirror.routing.trace_context import unsample
 from mitm_mirror.text import decode, encode
@@ -16,6 +16,9 @@ from mitm_mirror.text import decode, encode
 _REVERSE = mode_specs.ReverseMode.type_name
 _UPSTREAM = mode_specs.UpstreamMode.type_name
 """By name: to ask of which class a mode is costs ten times as much, as its classes are abstract ones."""
+
+FRAMED_BY_STREAMS = frozenset({b"HTTP/2.0", b"HTTP/3"})
+"""HTTP versions in which header lines need say nothing of the body's length."""
 
 _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"})
 """Which may have one, but have none as a rule (RFC 9110, 9.3)."""
@@ -51,8 +54,8 @@ class RoutedRequest(msgspec.Struct, frozen=True, gc=False):
             data.http_version,
             data.authority,
             data.headers.fields,
-            trailers_of(flow.request),
-            is_upstream_mode(flow),
+            data.trailers.fields if data.trailers else (),
+            flow.client_conn.proxy_mode.type_name == _UPSTREAM,
         )
 
     @property
@@ -106,14 +109,14 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
     if endpoint.scheme is not None:
         data.scheme = endpoint.scheme.encode()
     # What an upstream proxy is sent in clear text is HTTP/1.
-    to_proxy = data.scheme == b"http" and is_upstream_mode(flow)
+    to_proxy = data.scheme == b"http" and flow.client_conn.proxy_mode.type_name == _UPSTREAM
     data.host = endpoint.address if to_proxy else upstream_address(data.scheme, endpoint, forward.sni)
     data.path = forward.path
     fields = data.headers.fields
     for operations in forward.request_headers:
         fields = apply_operations(fields, operations)
     authority = encode(forward.authority)
-    if is_framed_by_streams(data.http_version):
+    if data.http_version in FRAMED_BY_STREAMS:
         data.authority = authority
         fields = _with_host(fields, authority, insert=False)
     else:
@@ -140,13 +143,13 @@ def goes_over_http1(request: http.Request) -> bool:
 
 
 def frame_http2_body(request: http.Request) -> None:
-    """Gives an HTTP/2 request's body a length, where it has none.
+    """Gives the body of a request in HTTP/2 or HTTP/3 a length, where it has none.
 
     HTTP/2 needs none, but mitmproxy writes such a request to an HTTP/1 server without any framing: its
     body would be read as the next request. Plain mitmproxy avoids it by connecting upstream first
     (`connection_strategy=eager`), which routing cannot.
     """
-    if is_framed_by_streams(request.data.http_version) and request.raw_content:
+    if request.raw_content:
         request.headers.fields = _framed(request.headers.fields, len(request.raw_content))
 
 
@@ -165,7 +168,7 @@ def has_body_of_unknown_size(request: http.Request) -> bool:
     names = {name.lower() for name, _ in request.data.headers.fields}
     if b"content-length" in names:
         return False
-    if is_framed_by_streams(request.data.http_version):
+    if request.data.http_version in FRAMED_BY_STREAMS:
         return request.method not in _METHODS_WITHOUT_BODY
     return b"transfer-encoding" in names
 
@@ -179,11 +182,6 @@ def trailers_of(request: http.Request) -> HeaderFields:
 def is_upstream_mode(flow: http.HTTPFlow) -> bool:
     """Whether it goes by way of mitmproxy's upstream proxy."""
     return flow.client_conn.proxy_mode.type_name == _UPSTREAM
-
-
-def is_framed_by_streams(http_version: bytes) -> bool:
-    """In HTTP/2 and HTTP/3 header lines need say nothing of the body's length."""
-    return http_version == b"HTTP/2.0" or http_version == b"HTTP/3"  # noqa: PLR1714  (costs half)
 
 
 def asks_to_upgrade(fields: HeaderFields) -> bool:
@@ -214,7 +212,8 @@ def hide_proxy_credentials(flow: http.HTTPFlow) -> None:
     what rules have made of https; mitmproxy then asks the proxy for a tunnel all the same.
     """
     request = flow.request
-    if is_upstream_mode(flow) and (flow.client_conn.tls or not request.data.authority):
+    mode = flow.client_conn.proxy_mode.type_name
+    if mode == _UPSTREAM and (flow.client_conn.tls or not request.data.authority):
         request.data.headers.fields = _without_proxy_authorization(request.data.headers.fields)
 
 
@@ -243,22 +242,25 @@ def copy_request(
     `body_bytes` is None where the body is still coming and nobody said how long it is. With
     `unsample_traces` tracing is told not to record it.
     """
-    fields = _with_host(_as_http1(request, target, body_bytes), encode(copy.authority), insert=True)
+    fields = request.headers
+    if request.http_version in FRAMED_BY_STREAMS:
+        fields = _as_http1(request, target, body_bytes)
+    fields = _with_host(fields, encode(copy.authority), insert=True)
     if unsample_traces:
         fields = unsample(fields)
     if request.is_for_upstream_proxy:
         # The primary may carry it for the proxy on its way. On a shadow's way there is none.
         fields = _without_proxy_authorization(fields)
-    if copy.headers:
+    if copy.headers is not NO_OPERATIONS:
         fields = apply_operations(fields, copy.headers)
     return _outgoing(request, target, copy.sni, fields)
 
 
 def primary_request(request: RoutedRequest, forward: Forward, target: Target, body: bytes) -> OutgoingRequest:
     """The routed request itself for one of its destination's endpoints, as mitmproxy would send it."""
-    fields = _as_http1(request, target, len(body))
-    if is_framed_by_streams(request.http_version):
-        fields = _with_host(fields, request.authority, insert=True)
+    fields = request.headers
+    if request.http_version in FRAMED_BY_STREAMS:
+        fields = _with_host(_as_http1(request, target, len(body)), request.authority, insert=True)
     return _outgoing(request, target, forward.sni, fields)
 
 
@@ -282,14 +284,12 @@ def _outgoing(request: RoutedRequest, target: Target, sni: str, fields: HeaderFi
 
 
 def _as_http1(request: RoutedRequest, target: Target, body_bytes: int | None) -> HeaderFields:
-    """The header lines of a request as they are written to an HTTP/1 server, or to this one."""
+    """The header lines of a request in HTTP/2 or HTTP/3 as they are written to this server."""
+    # Crumbs stay where HTTP/2 is certain; over TLS the server may yet choose HTTP/1.1.
+    endpoint = target.endpoint
+    certain = endpoint.http2 and (endpoint.scheme or request.scheme) == "http"
     fields = request.headers
-    if is_framed_by_streams(request.http_version):
-        # Crumbs stay where HTTP/2 is certain; over TLS the server may yet choose HTTP/1.1.
-        endpoint = target.endpoint
-        certain = endpoint.http2 and (endpoint.scheme or request.scheme) == "http"
-        fields = _framed(fields if certain else _join_cookies(fields), body_bytes)
-    return fields
+    return _framed(fields if certain else _join_cookies(fields), body_bytes)
 
 
 def _without_proxy_authorization(fields: HeaderFields) -> HeaderFields:
@@ -298,7 +298,7 @@ def _without_proxy_authorization(fields: HeaderFields) -> HeaderFields:
 
 def _authority(request: http.Request, fields: HeaderFields) -> str:
     data = request.data
-    if data.authority and is_framed_by_streams(data.http_version):
+    if data.authority and data.http_version in FRAMED_BY_STREAMS:
         return decode(data.authority)
     for name, value in fields:
         if len(name) == 4 and name.lower() == b"host":

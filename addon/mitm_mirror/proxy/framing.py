@@ -5,7 +5,7 @@ from collections.abc import Callable
 from mitmproxy import connection, http
 from mitmproxy.proxy.layers.http import is_h3_alpn
 
-from mitm_mirror.proxy.flows import frame_http2_stream, goes_over_http1, is_framed_by_streams
+from mitm_mirror.proxy.flows import FRAMED_BY_STREAMS, frame_http2_stream, goes_over_http1
 from mitm_mirror.proxy.waiting import WaitingFlows
 
 
@@ -39,7 +39,7 @@ class UnframedUploads:
     def expect(self, flow: http.HTTPFlow) -> None:
         """Call it at the end of `requestheaders`."""
         request = flow.request
-        if not is_framed_by_streams(request.data.http_version) or "content-length" in request.headers:
+        if request.data.http_version not in FRAMED_BY_STREAMS or "content-length" in request.headers:
             return
         if request.stream and goes_over_http1(request):
             frame_http2_stream(request)  # as certain as it will ever be

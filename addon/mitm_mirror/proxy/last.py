@@ -11,22 +11,34 @@ from contextvars import ContextVar
 
 from mitmproxy import flow, http
 
-LastHook = Callable[[http.HTTPFlow], Awaitable[None] | None]
+from mitm_mirror.proxy.bugs import BugCounter, finish
+from mitm_mirror.proxy.exchange import Exchange
 
-_due: ContextVar[list[tuple[LastHook, http.HTTPFlow]] | None] = ContextVar("mirror_last_hook", default=None)
-"""Of a task, as an `update` from elsewhere may come meanwhile: a person edits the flow. It is emptied when it
-is taken: tasks that were begun meanwhile have the same list."""
+LastHook = Callable[[http.HTTPFlow, Exchange | None], Awaitable[None] | None]
+
+last_hook: ContextVar[list[tuple[LastHook, http.HTTPFlow, Exchange | None]] | None] = ContextVar(
+    "mirror_last_hook", default=None
+)
+"""`last_hook.set([(hook, flow, exchange)])` in a hook of the flow has `hook(flow, exchange)` called when the
+others have had theirs.
+
+Of a task, as an `update` from elsewhere may come meanwhile: a person edits the flow. The list is emptied when
+it is taken: tasks that were begun meanwhile have the same one.
+"""
 
 
-def call_last(flow: http.HTTPFlow, hook: LastHook) -> None:
-    """Call it in a hook of the flow: `hook` is to be called when the others have had theirs."""
-    _due.set([(hook, flow)])
+def run_last(flows: Sequence[flow.Flow], bugs: BugCounter) -> Awaitable[None] | None:
+    """Call it in `update`: calls the hook to which that belongs, if any, and returns what the hook does.
 
-
-def run_last(flows: Sequence[flow.Flow]) -> Awaitable[None] | None:
-    """Call it in `update`: calls the hook to which that belongs, if any, and returns what the hook does."""
-    due = _due.get()
+    No exception gets out of either, as with `guarded`.
+    """
+    due = last_hook.get()
     if not due or len(flows) != 1 or flows[0] is not due[0][1]:
         return None
-    hook, flow = due.pop()
-    return hook(flow)
+    hook, flow, exchange = due.pop()
+    try:
+        pending = hook(flow, exchange)
+    except Exception as error:  # noqa: BLE001  (a guard: whatever it is, the flow goes on)
+        bugs.report(hook.__name__, error)
+        return None
+    return None if pending is None else finish(pending, bugs, hook.__name__)

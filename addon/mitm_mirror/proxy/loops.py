@@ -62,7 +62,7 @@ class LoopGuard:
         Both ends have to fit: a port alone is used again by others as soon as it is closed. Of `servers` one
         is our own end, another one the destination before it was redirected to us.
         """
-        own = _plain(client)
+        own = _plain(client) if ":" in client[0] else client
         server = self._servers.get(own)
         if server is None or server not in map(_plain, servers):
             return False

@@ -17,8 +17,8 @@ from mitm_mirror.observe.access_log import AccessLog
 from mitm_mirror.observe.compare import Comparison
 from mitm_mirror.observe.ledger import Ledger, MirrorKey
 from mitm_mirror.outcome import Outcome
-from mitm_mirror.proxy.admission import Admission, Refusal
-from mitm_mirror.proxy.bugs import BugCounter, guarded
+from mitm_mirror.proxy.admission import Admission, Refusal, has_suffix
+from mitm_mirror.proxy.bugs import BugCounter
 from mitm_mirror.proxy.compared import ComparedCopy, ComparedRequest
 from mitm_mirror.proxy.comparing import Comparing
 from mitm_mirror.proxy.exchange import Exchange
@@ -26,6 +26,7 @@ from mitm_mirror.proxy.flows import RoutedRequest, copy_request, trailers_of
 from mitm_mirror.proxy.loops import head_key, shadow_key
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.noise_copies import NoiseCopies, NoiseCopy
+from mitm_mirror.proxy.pairs import begin_pair
 from mitm_mirror.proxy.shadows import Shadow, shadow_record
 from mitm_mirror.proxy.shown_pairs import SHOWN_BYTES, ShownPairs
 from mitm_mirror.proxy.uploads import ShadowUpload
@@ -97,16 +98,16 @@ class Mirrors:
         whatever goes wrong. The request is taken as it is now, and its copies are sent with those of others,
         when `gathered` has its turn: its primary goes first.
         """
-        self._went_to_primary(exchange)
+        if self.admission.governor is not None:
+            exchange.sent_at = self._clock()
         if not forward.mirrors:
             return
         body = _body_of(flow, exchange)
         original = _Original(flow, exchange, forward, RoutedRequest.of(flow), body)
-        self.comparing.begin(exchange, forward)
-        is_shown = self._shown.begin(flow, forward)
-        if is_shown or exchange.compared is not None:
+        if self._shown.wanted or self.comparing.is_on:
             # Now: both have to know of the shadows before the primary is answered.
-            self._send(original, forward.mirrors, is_shown=is_shown)
+            self._begin(flow, exchange, forward)
+            self._send(original, forward.mirrors, is_shown=self._shown.wanted)
             if self.noise_copies.share and exchange.compared is not None:
                 self._send_noise_copy(original, exchange.compared)
             return
@@ -138,11 +139,10 @@ class Mirrors:
     def _send_gathered(self, originals: list[_Original]) -> None:
         self._gathered_bytes = 0
         for original in originals:
-            self._send_late(original)
-
-    @guarded
-    def _send_late(self, original: _Original) -> None:
-        self._send(original, original.forward.mirrors, is_shown=False)
+            try:
+                self._send(original, original.forward.mirrors, is_shown=False)
+            except Exception as error:  # noqa: BLE001  (a guard: the others' copies are not to be lost)
+                self.bugs.report("_send_gathered", error)
 
     def _send(
         self, original: _Original, copies: Sequence[MirrorCopy], *, is_shown: bool, forced: bool = False
@@ -171,8 +171,8 @@ class Mirrors:
             exchange.uploads = []
             size = _promised_size(flow.request)
             original = _Original(flow, exchange, forward, RoutedRequest.of(flow), None)
-            self.comparing.begin(exchange, forward)
-            is_shown = self._shown.begin(flow, forward)
+            self._begin(flow, exchange, forward)
+            is_shown = self._shown.wanted
             for shadow in self._open_pairs(original, forward.mirrors, size or 0, is_shown=is_shown):
                 try:
                     exchange.uploads.append(self._open_upload(original, shadow, size))
@@ -184,8 +184,9 @@ class Mirrors:
 
     def finish(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The body that was fed is complete, and about to be so for the primary."""
-        if flow.response is None:  # else it was answered before its end, and nothing is to be measured
-            self._went_to_primary(exchange)
+        # Where it was answered before its end, nothing is to be measured.
+        if flow.response is None and self.admission.governor is not None:
+            exchange.sent_at = self._clock()
         trailers = trailers_of(flow.request)
         for upload in exchange.uploads or ():
             upload.finish(trailers)
@@ -195,9 +196,12 @@ class Mirrors:
         for upload in exchange.uploads or ():
             upload.abort("the request was not completed, by its client or for its primary")
 
-    def _went_to_primary(self, exchange: Exchange) -> None:
-        if self.admission.governor is not None:
-            exchange.sent_at = self._clock()
+    def _begin(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
+        """Before the first pair of a request is opened."""
+        if self.comparing.is_on:
+            self.comparing.begin(exchange, forward)
+        if self._shown.wanted:
+            begin_pair(flow, forward.target.cluster)
 
     def saw_primary(self, exchange: Exchange) -> None:
         """Tells the governor how long a primary took to begin its answer, or to fail.
@@ -208,11 +212,6 @@ class Mirrors:
         sent_at, exchange.sent_at = exchange.sent_at, None
         if self.admission.governor is not None and sent_at is not None:
             self.admission.governor.saw_primary(self._clock() - sent_at)
-
-    def count_primary(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        """Has a primary that has ended counted; call it once."""
-        if self.meter is not None:
-            self.meter.count_primary(flow, exchange)
 
     def on_end(self, ending: Ending[Any]) -> None:
         """What the pool calls, once for each copy that was submitted."""
@@ -250,7 +249,7 @@ class Mirrors:
         may_be_back = (
             due
             and refusal is None
-            and not self.admission.is_marked_by_host(copies[0].authority)
+            and not has_suffix(copies[0].authority, self.admission.host_suffix)
             and self.admission.loops.may_be_back(head_key(exchange.head))
         )
         for copy in copies:
@@ -311,7 +310,7 @@ class Mirrors:
             body_bytes,
             unsample_traces=self.unsample_traces,
         )
-        if not self.admission.is_marked_by_host(shadow.copy.authority):
+        if not has_suffix(shadow.copy.authority, self.admission.host_suffix):
             if shadow.may_be_back:
                 marked = self.admission.loops.marked(shadow.request.headers)
                 shadow.request = msgspec.structs.replace(shadow.request, headers=marked)
@@ -345,7 +344,7 @@ class Mirrors:
             self.meter.count_shadow(shadow, outcome, ending)
         flow = shadow.flow()
         if flow is not None:
-            flow.metadata.setdefault(FLOW_OUTCOMES, {})[shadow.copy.destination] = outcome.value
+            flow.metadata.setdefault(FLOW_OUTCOMES, {})[shadow.copy.destination] = str(outcome)
         if shadow.compared is None or not self._wait_or_drop(shadow.compared, shadow, outcome):
             self._tell(shadow, outcome, error, ending)
         else:

@@ -6,7 +6,7 @@ import msgspec
 from mitmproxy import connection, http
 
 from mitm_mirror.observe.record import AccessRecord, PrimaryOutcome, format_address, pick_headers
-from mitm_mirror.proxy.exchange import Exchange, StreamTap
+from mitm_mirror.proxy.exchange import Exchange
 from mitm_mirror.proxy.retrying import PrimaryEnd
 from mitm_mirror.routing.decision import Answer, Forward
 from mitm_mirror.routing.endpoint_state import LocalFailure
@@ -60,20 +60,31 @@ class EndedPrimary(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, flow: http.HTTPFlow, exchange: Exchange) -> "EndedPrimary":
         """Of a flow as it is now."""
-        request, response, error = flow.request, flow.response, flow.error
-        data = request.data
+        request, response, error = flow.request.data, flow.response, flow.error
+        if exchange.request_body is not None:
+            request_bytes: int | None = exchange.request_body.size
+        else:
+            request_bytes = None if request.content is None else len(request.content)
+        status, response_bytes, answered = 0, None, None
+        if response is not None:
+            data = response.data
+            status, answered = data.status_code, data.timestamp_start
+            if exchange.response_body is not None:
+                response_bytes = exchange.response_body.size
+            elif data.content is not None:
+                response_bytes = len(data.content)
         return cls(
             flow.id,
             exchange,
             flow.client_conn,
-            data.path,
-            data.http_version,
-            response.data.status_code if response else 0,
-            _body_size(request, exchange.request_body),
-            _body_size(response, exchange.response_body) if response else None,
-            data.timestamp_start,
-            data.timestamp_end,
-            response.data.timestamp_start if response else None,
+            request.path,
+            request.http_version,
+            status,
+            request_bytes,
+            response_bytes,
+            request.timestamp_start,
+            request.timestamp_end,
+            answered,
             _ended(flow),
             primary_outcome(flow, exchange),
             error.msg if error else "",
@@ -82,8 +93,16 @@ class EndedPrimary(msgspec.Struct, frozen=True):
     def record(self) -> AccessRecord:
         """The access-log record of the copy that the client got its answer from."""
         exchange, client = self.exchange, self.client
-        decision, head = exchange.decision, exchange.head
-        forward = decision if isinstance(decision, Forward) else None
+        decision, head, sent = exchange.decision, exchange.head, exchange.sent
+        endpoint = first_byte_ms = None
+        authority = head.authority
+        if isinstance(decision, Forward):
+            authority = decision.authority
+            if not exchange.answered_by_addon:
+                endpoint = (exchange.target or decision.target).endpoint
+        # Where we sent it and there is no head, the answer is ours.
+        if self.answered is not None and self.sent is not None and (sent is None or sent.head_at):
+            first_byte_ms = _milliseconds(self.sent, self.answered)
         return AccessRecord(  # by position, see there
             "primary",
             self.flow_id,
@@ -92,7 +111,7 @@ class EndedPrimary(msgspec.Struct, frozen=True):
             head.method,
             self.target,
             decode(self.http_version),
-            forward.authority if forward else head.authority,
+            authority,
             self.outcome,
             client.peername[1],
             head.target if head.target != self.target else b"",
@@ -100,36 +119,23 @@ class EndedPrimary(msgspec.Struct, frozen=True):
             self.request_bytes,
             self.response_bytes,
             None if self.ended is None else _milliseconds(self.began, self.ended),
-            self._first_byte_ms(),
+            first_byte_ms,
             None,  # waited_ms
             decision.delay_s * 1000 or None,
             exchange.attempts or None,
-            None if exchange.sent is None else exchange.sent.exhausted,
+            None if sent is None else sent.exhausted,
             primary_destination(decision),
-            _endpoint(forward, exchange),
+            "" if endpoint is None else endpoint.host_port,
             format_address(client.sockname[0], client.sockname[1]),
             client.sni or "",
             decision.rule.virtual_service,
             decision.rule.route,
             exchange.generation,
-            error_text(self.error) if self.error else exchange.sent.error if exchange.sent else "",
+            error_text(self.error) if self.error else sent.error if sent else "",
             None,  # comparison
             0,  # compared_status
             pick_headers(head.headers),
         )
-
-    def _first_byte_ms(self) -> float | None:
-        if self.answered is None or self.sent is None:
-            return None
-        if self.exchange.sent is not None and not self.exchange.sent.head_at:
-            return None  # the answer is ours
-        return _milliseconds(self.sent, self.answered)
-
-
-def _endpoint(forward: Forward | None, exchange: Exchange) -> str:
-    if forward is None or exchange.answered_by_addon:
-        return ""
-    return (exchange.target or forward.target).endpoint.host_port
 
 
 def primary_duration_ms(flow: http.HTTPFlow) -> float | None:
@@ -139,8 +145,12 @@ def primary_duration_ms(flow: http.HTTPFlow) -> float | None:
 
 
 def _ended(flow: http.HTTPFlow) -> float | None:
-    request, response, error = flow.request, flow.response, flow.error
-    return (response and response.timestamp_end) or (error and error.timestamp) or request.timestamp_end
+    response, error = flow.response, flow.error
+    return (
+        (response and response.data.timestamp_end)
+        or (error and error.timestamp)
+        or flow.request.data.timestamp_end
+    )
 
 
 def primary_destination(decision: Forward | Answer) -> str:
@@ -193,10 +203,3 @@ def _was_connected(flow: http.HTTPFlow) -> bool:
 def _milliseconds(start: float, end: float) -> float:
     """Between two of mitmproxy's times. They are the wall's: where it was set back meanwhile, it is 0."""
     return max(0.0, end - start) * 1000
-
-
-def _body_size(message: http.Message, tap: StreamTap | None) -> int | None:
-    if tap is not None:
-        return tap.size
-    content = message.raw_content
-    return None if content is None else len(content)

@@ -62,6 +62,12 @@ _PLAINLY = "it is sent without the route's timeout and retries"
 _NO_UNIX = "it does not get to its endpoint: mitmproxy connects to no Unix socket"
 
 
+def needs_sender(forward: Forward) -> bool:
+    """Whether it is for a `PrimarySender` at all. An endpoint at a Unix socket, to which mitmproxy cannot
+    connect, is sent to from here as well."""
+    return forward.sending is not None or forward.target.endpoint.is_unix
+
+
 class PrimarySender:
     """Sends primaries from mitmproxy's event loop. One of them per addon instance."""
 
@@ -82,13 +88,10 @@ class PrimarySender:
         return sum(map(len, self._under_way.values()))
 
     def takes(self, flow: http.HTTPFlow, forward: Forward) -> Sending | None:
-        """How to send this flow's primary; None where mitmproxy is to send it.
+        """How to send the primary of a flow that `needs_sender`; None where mitmproxy is to send it.
 
-        What the route asks for and cannot have is said once a kind. An endpoint at a Unix socket, to which
-        mitmproxy cannot connect, is sent to from here as well.
+        What the route asks for and cannot have is said once a kind.
         """
-        if forward.sending is None and not forward.target.endpoint.is_unix:
-            return None
         reason = self._obstacle(flow, forward)
         if reason is None:
             return forward.sending or _ONCE

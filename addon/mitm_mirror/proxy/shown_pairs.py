@@ -16,10 +16,9 @@ from mitm_mirror.outcome import Outcome
 from mitm_mirror.proxy.audience import is_wanted
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.kept_shadows import KeptShadows
-from mitm_mirror.proxy.pairs import begin_pair, tell_primary, tell_shadow, tie_shadow
+from mitm_mirror.proxy.pairs import tell_primary, tell_shadow, tie_shadow
 from mitm_mirror.proxy.shadow_flow import Sketch, make_shadow_flow
 from mitm_mirror.proxy.shadows import Shadow
-from mitm_mirror.routing.decision import Forward
 from mitm_mirror.shadow.answer import COMPARED_BYTES
 from mitm_mirror.shadow.ending import Ending
 
@@ -52,13 +51,6 @@ class ShownPairs:
     def look_again(self) -> None:
         """What `auto` means may be something else now: a person begins to save flows."""
         self.wanted = is_wanted(self._choice)
-
-    def begin(self, primary: http.HTTPFlow, forward: Forward) -> bool:
-        """Called before a primary's pairs are opened. Returns whether they are shown."""
-        if not forward.mirrors or not self.wanted:
-            return False
-        begin_pair(primary, forward.target.cluster)
-        return True
 
     def sketch(self, primary: http.HTTPFlow, shadow: Shadow, body: bytes | None) -> None:
         """Called when a shadow is about to be sent."""

@@ -10,8 +10,9 @@ from functools import partial
 from mitmproxy import connection, http
 
 from mitm_mirror.proxy.bugs import BugCounter, guarded
-from mitm_mirror.proxy.exchange import Exchange, Exchanges, StreamTap
+from mitm_mirror.proxy.exchange import Exchange, StreamTap
 from mitm_mirror.proxy.flows import (
+    FRAMED_BY_STREAMS,
     frame_http2_body,
     has_body_of_unknown_size,
     hide_proxy_credentials,
@@ -19,25 +20,20 @@ from mitm_mirror.proxy.flows import (
 from mitm_mirror.proxy.framing import UnframedUploads
 from mitm_mirror.proxy.mirrors import Mirrors
 from mitm_mirror.proxy.primary import EndedPrimary
-from mitm_mirror.proxy.sending import PrimarySender
+from mitm_mirror.proxy.sending import PrimarySender, needs_sender
 from mitm_mirror.proxy.trailers import LateTrailers
 from mitm_mirror.routing.decision import Forward, is_any_due
 
 
 class MirrorTail:
-    """Takes the copies and logs the primaries of the flows in `exchanges`.
+    """Takes the copies and logs the primaries of the flows that have an exchange.
 
-    No addon: `MirrorAddon` has its hooks called when all addons have had theirs.
+    No addon: `MirrorAddon` has its hooks called when all addons have had theirs, by `run_last`, which guards
+    them.
     """
 
-    def __init__(
-        self,
-        bugs: BugCounter,
-        exchanges: Exchanges,
-        mirrors: Mirrors,
-    ) -> None:
+    def __init__(self, bugs: BugCounter, mirrors: Mirrors) -> None:
         self.bugs = bugs
-        self._exchanges = exchanges
         self._mirrors = mirrors
         self._unframed = UnframedUploads()
         self._trailers = LateTrailers()
@@ -46,21 +42,24 @@ class MirrorTail:
         self.sender: PrimarySender | None = None
         """None before the first configuration and after the end."""
 
-    @guarded
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        exchange = self._exchanges.get(flow)
-        forward = exchange.decision if exchange and isinstance(exchange.decision, Forward) else None
-        due = forward is not None and is_any_due(forward.mirrors)
-        if due and self.large_bodies_are_streamed and has_body_of_unknown_size(flow.request):
-            # mitmproxy would begin to stream it half-way, and tell nobody: the copy needs its beginning.
-            flow.request.stream = True
-        if forward is not None:
+    def requestheaders(self, flow: http.HTTPFlow, exchange: Exchange | None) -> None:
+        request = flow.request
+        forward = None
+        if exchange is not None and isinstance(exchange.decision, Forward):
+            forward = exchange.decision
+            if (
+                self.large_bodies_are_streamed
+                and is_any_due(forward.mirrors)
+                and has_body_of_unknown_size(request)
+            ):
+                # mitmproxy would begin to stream it half-way, and tell nobody: the copy needs its beginning.
+                request.stream = True
             hide_proxy_credentials(flow)  # which another addon has put there just now
         self._unframed.expect(flow)
-        if not flow.request.stream or exchange is None or forward is None:
+        if not request.stream or exchange is None or forward is None:
             return
-        feed = partial(self._feed, flow, exchange, forward) if due else None
-        exchange.request_body = flow.request.stream = StreamTap(flow.request.stream, feed)
+        feed = partial(self._feed, flow, exchange, forward) if is_any_due(forward.mirrors) else None
+        exchange.request_body = request.stream = StreamTap(request.stream, feed)
 
     @guarded
     def _feed(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward, data: bytes) -> None:
@@ -80,91 +79,92 @@ class MirrorTail:
         self._unframed.release(client_id)
         self._trailers.release(client_id)
 
-    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+    def request(self, flow: http.HTTPFlow, exchange: Exchange | None) -> Awaitable[None] | None:
         if flow.intercepted:
-            return self._go_on_when_resumed(flow)
-        return self._go_on(flow)
+            return self._go_on_when_resumed(flow, exchange)
+        return self._go_on(flow, exchange)
 
-    async def _go_on_when_resumed(self, flow: http.HTTPFlow) -> None:
+    async def _go_on_when_resumed(self, flow: http.HTTPFlow, exchange: Exchange | None) -> None:
         # A person holds it, and may change or kill it yet; the primary waits just as long.
         await flow.wait_for_resume()
-        pending = self._go_on(flow)
+        pending = self._go_on(flow, exchange)
         if pending is not None:
             await pending
 
-    def _go_on(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
-        self._copy(flow)
-        if flow.request.trailers:
+    def _go_on(self, flow: http.HTTPFlow, exchange: Exchange | None) -> Awaitable[None] | None:
+        try:
+            self._copy(flow, exchange)
+        except Exception as error:  # noqa: BLE001  (a guard: the primary is sent all the same)
+            self.bugs.report("_copy", error)
+        if flow.request.data.trailers:
             self._settle_trailers(flow)
-        return self._send(flow)
+        forward = exchange.decision if exchange is not None else None
+        if exchange is None or not isinstance(forward, Forward) or not needs_sender(forward):
+            return None
+        return self._send(flow, exchange, forward)
 
     @guarded
     def _settle_trailers(self, flow: http.HTTPFlow) -> None:
         self._trailers.settle(flow)
 
-    @guarded
-    def _send(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+    def _send(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> Awaitable[None] | None:
         """What sends the primary, where mitmproxy is not to. Its shadows are on their way by now."""
         if flow.error or flow.response or self.sender is None:
             return None
-        exchange = self._exchanges.get(flow)
-        if exchange is None or not isinstance(exchange.decision, Forward):
-            return None
-        sending = self.sender.takes(flow, exchange.decision)
-        if sending is None:
-            return None
-        return self.sender.send(flow, exchange, exchange.decision, sending)
+        sending = self.sender.takes(flow, forward)
+        return None if sending is None else self.sender.send(flow, exchange, forward, sending)
 
-    @guarded
-    def _copy(self, flow: http.HTTPFlow) -> None:
-        self._unframed.forget(flow)
-        frame_http2_body(flow.request)
-        exchange = self._exchanges.get(flow)
+    def _copy(self, flow: http.HTTPFlow, exchange: Exchange | None) -> None:
+        request = flow.request
+        if request.data.http_version in FRAMED_BY_STREAMS:
+            self._unframed.forget(flow)
+            frame_http2_body(request)
         if exchange is None or flow.error or not isinstance(exchange.decision, Forward):
             return
         if exchange.uploads is not None:
             self._mirrors.finish(flow, exchange)
-        elif flow.response and not flow.request.stream:
+        elif flow.response and not request.stream:
             exchange.answered_by_addon = True
         else:
             self._mirrors.mirror(flow, exchange, exchange.decision)
 
-    @guarded
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if flow.request.trailers:
+    def responseheaders(self, flow: http.HTTPFlow, exchange: Exchange | None) -> None:
+        if flow.request.data.trailers:
             self._trailers.forget(flow)
-        exchange = self._exchanges.get(flow)
-        if exchange is None or flow.response is None:
+        response = flow.response
+        if exchange is None or response is None:
             return
-        self._mirrors.saw_primary(exchange)
+        if exchange.sent_at is not None:
+            self._mirrors.saw_primary(exchange)
         if exchange.sent is not None:
             # mitmproxy has put the time of now there, as for any answer that it did not read itself.
-            flow.response.timestamp_start = exchange.sent.head_at or flow.response.timestamp_start
-        elif flow.response.stream:
+            response.timestamp_start = exchange.sent.head_at or response.timestamp_start
+        elif response.stream:
             keep = self._mirrors.comparing.keep_stream(exchange)
-            exchange.response_body = flow.response.stream = StreamTap(flow.response.stream, keep)
+            exchange.response_body = response.stream = StreamTap(response.stream, keep)
 
-    @guarded
-    def response(self, flow: http.HTTPFlow) -> None:
-        self._log_primary(flow)
+    def response(self, flow: http.HTTPFlow, exchange: Exchange | None) -> None:
+        if exchange is not None:
+            self._log_primary(flow, exchange)
 
-    @guarded
-    def error(self, flow: http.HTTPFlow) -> None:
+    def error(self, flow: http.HTTPFlow, exchange: Exchange | None) -> None:
         self._unframed.forget(flow)
         if flow.request.trailers:
             self._trailers.forget(flow)
-        self._log_primary(flow)
+        if exchange is not None:
+            self._log_primary(flow, exchange)
 
-    def _log_primary(self, flow: http.HTTPFlow) -> None:
-        exchange = self._exchanges.get(flow)
-        # A websocket that breaks after its upgrade was answered has both hooks.
-        if exchange is None:
-            return
+    def _log_primary(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         if flow.error:
             self._mirrors.abort(exchange)
-        if not exchange.logged:
-            exchange.logged = True
-            self._mirrors.count_primary(flow, exchange)
-            self._mirrors.saw_primary(exchange)  # which may have failed before its answer began
-            if self._mirrors.log is not None:
-                self._mirrors.log.add(EndedPrimary.of(flow, exchange).record)
+        # A websocket that breaks after its upgrade was answered has both hooks.
+        if exchange.logged:
+            return
+        exchange.logged = True
+        mirrors = self._mirrors
+        if mirrors.meter is not None:
+            mirrors.meter.count_primary(flow, exchange)
+        if exchange.sent_at is not None:
+            mirrors.saw_primary(exchange)  # which has failed before its answer began
+        if mirrors.log is not None:
+            mirrors.log.add(EndedPrimary.of(flow, exchange).record)

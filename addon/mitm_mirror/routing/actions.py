@@ -96,7 +96,8 @@ class ForwardAction:
                 # Behind the router on the way back: what the rules say of these headers is overwritten.
                 response_headers += (stamp,)
         target, on_response = chosen.destination.choose_for(view, draw, balance)
-        target = None if target is None else target.seen_by(head)
+        if target is not None and target.endpoint.lookup:
+            target = target.seen_by(head)
         if target is None:
             cluster = chosen.destination.cluster(head.port)
             # Envoy's text for a cluster without a healthy host.

@@ -60,9 +60,10 @@ def shadow_operations(
     set_headers: Iterable[tuple[str, str]], remove_headers: frozenset[bytes]
 ) -> HeaderOperations:
     """The operations of the `mitm-mirror/set-headers` and `remove-headers` annotations."""
-    return HeaderOperations(
+    operations = HeaderOperations(
         remove=remove_headers, set=tuple((name.encode(), value.encode()) for name, value in set_headers)
     )
+    return operations or NO_OPERATIONS
 
 
 def _is_internal(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from mitm_mirror.routing.authority import server_name
@@ -12,6 +13,7 @@ _CLUSTER_DOMAIN = ".svc.cluster.local"
 DEFAULT_NAMESPACE = "default"
 
 
+@lru_cache(maxsize=256)
 def host_key(authority: str) -> str:
     """What an authority or a rule's host is looked up by: no port, brackets, case or trailing dot."""
     return server_name(authority).lower()

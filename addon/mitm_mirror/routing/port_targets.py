@@ -1,7 +1,7 @@
 """What one port of a destination leads to, and how one of several endpoints is chosen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mitm_mirror.routing.decision import Target
@@ -37,10 +37,12 @@ class PortTargets:
     policies: tuple[SourcedPolicy | None, SourcedPolicy | None] = (None, None)
     """The traffic policies of rule and subset that all this was compiled from, for `find_setting`."""
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing to choose and nothing to remember: one endpoint without limits."""
-        return len(self.targets.items) == 1 and self.limits is None and self.outlier is None
+    is_settled: bool = field(init=False)
+    """Whether there is nothing to choose and nothing to remember: one endpoint without limits."""
+
+    def __post_init__(self) -> None:
+        settled = len(self.targets.items) == 1 and self.limits is None and self.outlier is None
+        object.__setattr__(self, "is_settled", settled)
 
 
 class Balance(Protocol):

@@ -70,10 +70,12 @@ class Entry(Generic[Token]):
         """Where the body is still coming; `deadline` is infinite until it is complete."""
         self.probe = False
         """Whether it was sent to see if a breaker may close."""
-        head_bytes = sum([len(name) + len(value) for name, value in request.headers])
-        if request.trailers:
-            head_bytes += sum([len(name) + len(value) for name, value in request.trailers])
-        self.size_bytes = _OVERHEAD_BYTES + head_bytes + len(request.target) + len(body)
+        size = _OVERHEAD_BYTES + len(request.target) + len(body)
+        for name, value in request.headers:
+            size += len(name) + len(value)
+        for name, value in request.trailers:
+            size += len(name) + len(value)
+        self.size_bytes = size
 
     @property
     def had_little_time(self) -> bool:

@@ -70,12 +70,14 @@ class FrameBuffer:
             raise
         message_bytes = len(self._open) - start - _PREFIX.size
         _PREFIX.pack_into(self._open, start, kind, message_bytes, len(body), number, timeout_s)
-        self._add_body(body)
+        if body:
+            self._add_body(body)
 
     def add_bare(self, kind: int, number: int, body: bytes = b"") -> None:
         """Append one frame without a message."""
         self._open += _PREFIX.pack(kind, 0, len(body), number, 0.0)
-        self._add_body(body)
+        if body:
+            self._add_body(body)
 
     def _add_body(self, body: bytes) -> None:
         if len(body) <= _INLINE_BODY_BYTES:

@@ -160,7 +160,8 @@ class ShadowPool(Generic[Token]):
         else:
             self._lanes.wait(lane, entry)
             self._fill()
-        self._plan_sweep()
+        if self._sweep_timer is None:
+            self._plan_sweep()
 
     def drain(self, timeout_s: float) -> None:
         """Take no more, let what is held end within `timeout_s` seconds, end the workers.
