@@ -20,6 +20,7 @@ from statistics import median
 from bench_instructions import count_instructions, has_valgrind
 from bench_mirroring import bench_goal, bench_layers, bench_mirroring
 from bench_picture import picture
+from bench_shares import bench_shares
 from bench_upload import MEMORY_LIMIT_BYTES, bench_upload
 from lab.contenders import OURS
 from lab.rules import make_task_rules
@@ -125,7 +126,7 @@ HOSTILE_PATH = b"/" + b"a" * 8_191
 HOSTILE_LIMIT_MS = 10.0
 
 
-PARTS = ("rules", "matches", "upload", "instructions", "goal", "layers", "mirroring")
+PARTS = ("rules", "matches", "upload", "instructions", "shares", "goal", "layers", "mirroring")
 
 
 class Limits:
@@ -319,6 +320,19 @@ def bench_count(limits: Limits) -> None:
     limits.row("ratio", f"{low:.2f}-{high:.2f}", "1.10", holds=high <= 1.10)
 
 
+def bench_parts(limits: Limits) -> None:
+    print("\nShares: what the parts of the addon take of the proxy's CPU, all mirrored and logged")
+    shares = bench_shares()
+    rows = {
+        **shares.parts_us,
+        "all of this addon": sum(shares.parts_us.values()),
+        "Python's garbage collector, the proxy's and ours": shares.collector_us,
+        "the proxy": shares.cpu_us,
+    }
+    for what, value_us in rows.items():
+        limits.row(what, f"{value_us:.1f} us {value_us / shares.cpu_us:6.1%}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description="Measures the addon, as ratios in one run."
@@ -345,6 +359,8 @@ def main() -> int:
             bench_memory(limits)
         if "instructions" in parts:
             bench_count(limits)
+        if "shares" in parts:
+            bench_parts(limits)
         if "goal" in parts:
             bench_limits(limits, arguments.turns)
         if "layers" in parts:
