@@ -413,19 +413,19 @@ def test_only_what_waits_counts_against_the_limit(
     assert writer.dropped == failures
 
 
-def test_of_lines_that_come_together_the_first_ones_that_fit_are_kept(log: Path) -> None:
+def test_of_lines_that_come_together_all_that_fit_are_kept(log: Path) -> None:
     turns = Turns()
     writer = LogWriter(str(log), schedule=turns)
     line = "x" * (PENDING_LIMIT_BYTES // 5 - 1)
     writer.write(line, line)
 
-    writer.write(*(f"{number}{line[1:]}" for number in range(5)))
-    assert (writer.pending, writer.dropped, len(turns.callbacks)) == (5, 2, 1)
+    writer.write("before", "y" * PENDING_LIMIT_BYTES, "behind", line, line, line, "last")
+    assert (writer.pending, writer.dropped, len(turns.callbacks)) == (7, 2, 1)
     turns.run()
     writer.write()
     writer.close()
 
-    assert [text[0] for text in log.read_text().splitlines()] == ["x", "x", "0", "1", "2"]
+    assert log.read_text().splitlines() == [line, line, "before", "behind", line, line, "last"]
     assert (writer.dropped, turns.callbacks) == (2, [])
 
 

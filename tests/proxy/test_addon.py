@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -576,6 +578,22 @@ def test_an_upload_above_the_limit(tmp_path: Path, length: str | None, calls: li
                 assert calls == bench.pool.uploads[0].calls
 
     asyncio.run(run())
+
+
+@in_loop
+async def test_a_flow_of_which_another_addon_changes_the_version_is_not_kept(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        flow = make_flow()
+        del flow.request.headers["content-length"]
+        flow.request.http_version = "HTTP/2.0"
+        await bench.run(flow, "requestheaders")
+        flow.request.http_version = "HTTP/1.1"
+        await bench.cycle(flow, "request")
+        gone = weakref.ref(flow)
+        del flow
+        gc.collect()
+
+        assert gone() is None
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def format_envoy(record: AccessRecord) -> str:
         f" {token(format_address(record.client, record.client_port))}"
         f" {token(record.server_name)} {token(record.route)}"
         f" copy={record.copy} id={token(record.id)} outcome={record.outcome}"
-        f"{_error_field(record)}"
+        f"{_error_field(record) if record.error else ''}"
     )
 
 
@@ -158,7 +158,7 @@ def _envoy_protocol(http_version: str) -> str:
 
 
 def _error_field(record: AccessRecord) -> str:
-    return f' error="{quoted(record.error)}"' if record.error else ""
+    return f' error="{quoted(record.error)}"'
 
 
 def _number(value: int | None) -> str:

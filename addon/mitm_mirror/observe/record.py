@@ -8,7 +8,6 @@ access logs do: a secret in a query string is in the log.
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -84,7 +83,6 @@ def pick_headers(fields: HeaderFields) -> PickedHeaders:
     return PickedHeaders(**picked)
 
 
-@lru_cache(maxsize=256)
 def format_address(address: str, port: int) -> str:
     """`127.0.0.1:8080` or `[::1]:8080`; empty without an address, bare without a port (0)."""
     host = bracketed(address)

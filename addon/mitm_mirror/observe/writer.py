@@ -84,20 +84,34 @@ class LogWriter:
         return len(self._lines) + self._batch.count(b"\n")
 
     def write(self, *lines: str) -> None:
-        """Takes lines, without their newlines. Many at once cost less than one by one."""
-        raw = [line.encode("utf-8", "backslashreplace") + b"\n" for line in lines]
+        """Takes lines, without their newlines. Many at once cost less than one by one.
+
+        Each that would be too much with what waits is dropped for itself.
+        """
         if self._closed:
-            self.dropped += len(raw)
+            self.dropped += len(lines)
             return
+        raw = [line.encode("utf-8", "backslashreplace") + b"\n" for line in lines]
         size = sum(map(len, raw))
-        while self._pending_bytes + size > PENDING_LIMIT_BYTES:
-            size -= len(raw.pop())
-            self._drop(1, BlockingIOError(errno.EAGAIN, "nobody reads it fast enough"))
+        if self._pending_bytes + size > PENDING_LIMIT_BYTES:
+            raw, size = self._fitting(raw)
         self._lines += raw
         self._pending_bytes += size
         if raw and not self._scheduled:
             self._scheduled = True
             self._schedule(self.flush)
+
+    def _fitting(self, raw: list[bytes]) -> tuple[list[bytes], int]:
+        """(the lines for which there is room, their bytes): a long one must not cost those behind it."""
+        fitting = []
+        size = 0
+        for line in raw:
+            if self._pending_bytes + size + len(line) > PENDING_LIMIT_BYTES:
+                self._drop(1, BlockingIOError(errno.EAGAIN, "nobody reads it fast enough"))
+            else:
+                fitting.append(line)
+                size += len(line)
+        return fitting, size
 
     def flush(self) -> None:
         """Writes what can be written without waiting; the rest stays for the next turn."""

@@ -34,7 +34,7 @@ from mitm_mirror.proxy.flows import (
     read_head,
 )
 from mitm_mirror.proxy.gate import UNANSWERABLE_HOST, Gate
-from mitm_mirror.proxy.last import last_hook, run_last
+from mitm_mirror.proxy.last import DueHooks, last_hook, run_last
 from mitm_mirror.proxy.listeners import OwnAddresses, is_own_address
 from mitm_mirror.proxy.meter import Meter
 from mitm_mirror.proxy.mirrors import Mirrors
@@ -155,7 +155,9 @@ class MirrorAddon:
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
-        last_hook.set([(self._tail.requestheaders, flow, None)])
+        last = self._tail.requestheaders
+        due: DueHooks = [(last, flow, None)]
+        last_hook.set(due)
         if flow.is_replay:
             self.exchanges.pop(flow, None)  # of the same flow before it was replayed
         if self.attempts.by_client:
@@ -171,7 +173,7 @@ class MirrorAddon:
             apply_pass_through(flow)
             return None
         exchange = self.exchanges[flow] = Exchange(head, decision, rules.generation)
-        last_hook.set([(self._tail.requestheaders, flow, exchange)])
+        due[:] = [(last, flow, exchange)]
         if isinstance(decision, Answer):
             return self.gate.answer(flow, decision)
         received = request_state(flow)

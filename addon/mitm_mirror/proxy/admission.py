@@ -19,7 +19,10 @@ Refusal = tuple[Outcome, str]
 
 @lru_cache(maxsize=256)
 def has_suffix(authority: str, suffix: str) -> bool:
-    """Whether the Host of a request shows that it is a shadow of ours; never where there is no suffix."""
+    """Whether the Host of a request shows that it is a shadow of ours; never where there is no suffix.
+
+    Few are remembered: a client may send a name of any length.
+    """
     return bool(suffix) and server_name(authority).endswith(suffix)
 
 

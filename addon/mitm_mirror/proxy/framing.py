@@ -36,6 +36,10 @@ class UnframedUploads:
     def __init__(self) -> None:
         self._waiting = WaitingFlows()
 
+    def __bool__(self) -> bool:
+        """Whether anything waits: most often there is nothing to be told of."""
+        return bool(self._waiting)
+
     def expect(self, flow: http.HTTPFlow) -> None:
         """Call it at the end of `requestheaders`."""
         request = flow.request

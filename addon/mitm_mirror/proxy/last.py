@@ -16,9 +16,9 @@ from mitm_mirror.proxy.exchange import Exchange
 
 LastHook = Callable[[http.HTTPFlow, Exchange | None], Awaitable[None] | None]
 
-last_hook: ContextVar[list[tuple[LastHook, http.HTTPFlow, Exchange | None]] | None] = ContextVar(
-    "mirror_last_hook", default=None
-)
+DueHooks = list[tuple[LastHook, http.HTTPFlow, Exchange | None]]
+
+last_hook: ContextVar[DueHooks | None] = ContextVar("mirror_last_hook", default=None)
 """`last_hook.set([(hook, flow, exchange)])` in a hook of the flow has `hook(flow, exchange)` called when the
 others have had theirs.
 

@@ -1,6 +1,7 @@
 """What the access log says of a primary."""
 
 import re
+from functools import lru_cache
 
 import msgspec
 from mitmproxy import connection, http
@@ -36,6 +37,10 @@ _SENT_OUTCOMES = {
     PrimaryEnd.TOO_LARGE: PrimaryOutcome.ERROR,
     PrimaryEnd.EVENT_STREAM: PrimaryOutcome.ERROR,
 }
+
+
+_own_address = lru_cache(maxsize=64)(format_address)
+"""Of the few that this proxy listens on; not of clients, whose ports are always others."""
 
 
 class EndedPrimary(msgspec.Struct, frozen=True):
@@ -126,7 +131,7 @@ class EndedPrimary(msgspec.Struct, frozen=True):
             None if sent is None else sent.exhausted,
             primary_destination(decision),
             "" if endpoint is None else endpoint.host_port,
-            format_address(client.sockname[0], client.sockname[1]),
+            _own_address(client.sockname[0], client.sockname[1]),
             client.sni or "",
             decision.rule.virtual_service,
             decision.rule.route,

@@ -116,8 +116,9 @@ class MirrorTail:
 
     def _copy(self, flow: http.HTTPFlow, exchange: Exchange | None) -> None:
         request = flow.request
-        if request.data.http_version in FRAMED_BY_STREAMS:
+        if self._unframed:
             self._unframed.forget(flow)
+        if request.data.http_version in FRAMED_BY_STREAMS:
             frame_http2_body(request)
         if exchange is None or flow.error or not isinstance(exchange.decision, Forward):
             return

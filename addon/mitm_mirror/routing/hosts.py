@@ -15,7 +15,10 @@ DEFAULT_NAMESPACE = "default"
 
 @lru_cache(maxsize=256)
 def host_key(authority: str) -> str:
-    """What an authority or a rule's host is looked up by: no port, brackets, case or trailing dot."""
+    """What an authority or a rule's host is looked up by: no port, brackets, case or trailing dot.
+
+    Few are remembered: a client may send a name of any length.
+    """
     return server_name(authority).lower()
 
 
