@@ -11,21 +11,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench_mirroring import Scenario
 from lab.hammer import hammer
 from lab.mitmdump import Mitmdump
 from lab.origin import Origin
-from lab.rules import HOST, make_task_rules
+from lab.rules import make_task_rules
 
 REQUESTS = 1_500
 """Enough for several of Python's full garbage collections, which cost as much as ten requests each."""
 WARM_UP = 100
-CONNECTIONS = 16
 IDLE_S = 10.0
 _START_TIMEOUT_S = 600.0
 """Under Valgrind Python runs some fifty times slower."""
 _LEFT_BEHIND_S = 5.0
 """For shadows and log lines of the last requests."""
-_REQUEST = f"GET /get HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n".encode()
+_SCENARIO = Scenario("healthy")
 
 
 def has_valgrind() -> bool:
@@ -71,7 +71,7 @@ def count_instructions(*, mirrored: bool) -> tuple[float, float]:
 
 
 def _hammer(proxy: Mitmdump, total: int) -> None:
-    hammer(proxy.port, _REQUEST, connections=CONNECTIONS, total=total)
+    hammer(proxy.port, _SCENARIO.request, connections=_SCENARIO.connections, total=total)
     time.sleep(_LEFT_BEHIND_S)
 
 

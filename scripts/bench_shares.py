@@ -11,17 +11,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench_mirroring import Scenario
 from lab.contenders import LAYERS
 from lab.hammer import hammer
 from lab.mitmdump import Mitmdump
 from lab.origin import Origin
-from lab.rules import HOST, make_task_rules
+from lab.rules import make_task_rules
 from lab.usage import exact_cpu_s
 
 REQUESTS = 5_000
-CONNECTIONS = 16
 _SETTLE_S = 0.5
-_REQUEST = f"GET /get HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n".encode()
+_SCENARIO = Scenario("healthy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def bench_shares() -> Shares:
         env = {"BENCH_TIMES": str(times)}
         with Mitmdump(folder, options, mode=mode, addon=LAYERS / "timed.py", env=env) as proxy:
             before_s = exact_cpu_s(proxy.pid)
-            hammer(proxy.port, _REQUEST, connections=CONNECTIONS, total=REQUESTS)
+            hammer(proxy.port, _SCENARIO.request, connections=_SCENARIO.connections, total=REQUESTS)
             time.sleep(_SETTLE_S)
             cpu_us = (exact_cpu_s(proxy.pid) - before_s) / REQUESTS * 1e6
             proxy.stop()

@@ -580,6 +580,24 @@ def test_an_upload_above_the_limit(tmp_path: Path, length: str | None, calls: li
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(("choice", "expected"), [("on", True), ("off", False), ("auto", False)])
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_the_option_decides_whether_shadows_are_compared(
+    tmp_path: Path, choice: str, expected: bool, streamed: bool
+) -> None:
+    async def run() -> Shadow:
+        async with running(tmp_path, mirror_compare=choice) as bench:
+            flow = make_flow(method="POST", body=b"hello")
+            flow.request.stream = streamed
+            await bench.run(flow, "requestheaders")
+            if callable(flow.request.stream):
+                flow.request.stream(b"hello")
+            await bench.cycle(flow, "request")
+            return bench.pool.uploads[0].token if streamed else bench.pool.submitted[0][2]
+
+    assert (asyncio.run(run()).exchange.compared is not None) == expected
+
+
 @in_loop
 async def test_a_flow_of_which_another_addon_changes_the_version_is_not_kept(tmp_path: Path) -> None:
     async with running(tmp_path) as bench:

@@ -4,6 +4,7 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from mitm_mirror.resources import yaml_documents
 from mitm_mirror.resources.yaml_documents import (
@@ -17,7 +18,6 @@ from mitm_mirror.resources.yaml_documents import (
 @pytest.fixture(params=["libyaml", "python"])
 def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a test with the C parser and with its fallback."""
-    yaml = pytest.importorskip("yaml")
     if request.param == "libyaml" and not yaml.__with_libyaml__:
         pytest.skip("PyYAML was built without libyaml")
     name = "CSafeLoader" if request.param == "libyaml" else "SafeLoader"
@@ -30,6 +30,10 @@ def values(text: str) -> list[Any]:
     assert issues == []
 
     return [document.value for document in documents]
+
+
+def is_libyaml() -> bool:
+    return yaml_documents._Loader is not yaml.SafeLoader
 
 
 def issues_of(text: str) -> list[str]:
@@ -101,10 +105,11 @@ def test_bad_text(loader: None, text: str, expected: str) -> None:
 
 
 def test_lists_far_too_deep(loader: None) -> None:
-    # Newer libyamls give up before they tell us of the first list.
-    message = f"nested more than {MAX_DEPTH} levels deep"
+    found = issues_of("[" * 100_000)
 
-    assert issues_of("[" * 100_000) in ([f"f:1:{MAX_DEPTH + 1}: {message}"], [f"f:1:1001: {message}"])
+    # Newer libyamls give up at their own limit, before they tell us of the first list.
+    columns = {MAX_DEPTH + 1, 1001} if is_libyaml() else {MAX_DEPTH + 1}
+    assert found in [[f"f:1:{column}: nested more than {MAX_DEPTH} levels deep"] for column in columns]
 
 
 def test_key_that_is_missing(loader: None) -> None:

@@ -41,10 +41,7 @@ class Gate:
         becomes the answer."""
         if forward.delay_s:
             return self._forward_later(flow, exchange, forward)
-        if forward.target.is_tracked:
-            return self._enter(flow, exchange, forward)
-        self._ledger.count_forwarded()
-        return None
+        return self._forward(flow, exchange, forward)
 
     def release(self, client: str) -> None:
         """The client (mitmproxy's connection id) has left: nothing is held for it any longer."""
@@ -53,12 +50,14 @@ class Gate:
 
     async def _forward_later(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> None:
         await self.delays.hold(flow.client_conn.id, forward.delay_s)
-        if not forward.target.is_tracked:
-            self._ledger.count_forwarded()
-        elif (waits := self._enter(flow, exchange, forward)) is not None:
+        waits = self._forward(flow, exchange, forward)
+        if waits is not None:
             await waits
 
-    def _enter(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> Awaitable[None] | None:
+    def _forward(self, flow: http.HTTPFlow, exchange: Exchange, forward: Forward) -> Awaitable[None] | None:
+        if not forward.target.is_tracked:
+            self._ledger.count_forwarded()
+            return None
         may_go = self._attempts.enter(flow, forward.target)
         if isinstance(may_go, bool):
             self._go_or_overflow(flow, exchange, forward, may_go=may_go)

@@ -98,10 +98,13 @@ class MirrorTail:
             self.bugs.report("_copy", error)
         if flow.request.data.trailers:
             self._settle_trailers(flow)
-        forward = exchange.decision if exchange is not None else None
-        if exchange is None or not isinstance(forward, Forward) or not needs_sender(forward):
-            return None
-        return self._send(flow, exchange, forward)
+        if (
+            exchange is not None
+            and isinstance(exchange.decision, Forward)
+            and needs_sender(exchange.decision)
+        ):
+            return self._send(flow, exchange, exchange.decision)
+        return None
 
     @guarded
     def _settle_trailers(self, flow: http.HTTPFlow) -> None:

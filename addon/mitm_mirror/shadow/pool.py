@@ -160,8 +160,7 @@ class ShadowPool(Generic[Token]):
         else:
             self._lanes.wait(lane, entry)
             self._fill()
-        if self._sweep_timer is None:
-            self._plan_sweep()
+        self._plan_sweep()
 
     def drain(self, timeout_s: float) -> None:
         """Take no more, let what is held end within `timeout_s` seconds, end the workers.
