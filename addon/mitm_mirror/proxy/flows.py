@@ -111,7 +111,8 @@ def apply_forward(flow: http.HTTPFlow, forward: Forward) -> None:
     # What an upstream proxy is sent in clear text is HTTP/1.
     to_proxy = data.scheme == b"http" and flow.client_conn.proxy_mode.type_name == _UPSTREAM
     data.host = endpoint.address if to_proxy else upstream_address(data.scheme, endpoint, forward.sni)
-    data.path = forward.path
+    if forward.path is not None:
+        data.path = forward.path
     fields = data.headers.fields
     for operations in forward.request_headers:
         fields = apply_operations(fields, operations)

@@ -1,7 +1,7 @@
 """What a matched route does: forward, redirect, or answer by itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mitm_mirror.routing.authority import server_name
@@ -43,11 +43,27 @@ class RouteDestination:
     response_headers: tuple[HeaderOperations, ...]
     authority: str
     """The rewritten authority; empty keeps the request's."""
+    is_fixed: bool = field(init=False, repr=False, compare=False)
+    """Of `destination`, which takes longer to say it."""
+    kept: dict[tuple[str, int], Forward] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """What was decided for (authority, port) where that decides all, see `ForwardAction`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_fixed", self.destination.is_fixed)
+
+
+_KEPT = 16
+"""Authorities for which a destination's decisions are kept. Few: clients choose them, and there may be
+10,000 routes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardAction:
-    """Sends the request to one of its destinations, and copies of it to the mirrors."""
+    """Sends the request to one of its destinations, and copies of it to the mirrors.
+
+    Most routes decide the same for all requests with one authority and port, but for the destination's
+    draw: that is then decided once.
+    """
 
     destinations: Weighted[RouteDestination]
     rewrite: PathRewrite | None
@@ -55,6 +71,13 @@ class ForwardAction:
     fault: Fault | None = None
     cors: Cors | None = None
     sending: RouteSending | None = None
+    _is_plain: bool = field(init=False, repr=False, compare=False)
+    """Whether nothing but the authority, the port and the chosen destination makes a difference."""
+
+    def __post_init__(self) -> None:
+        parts = (self.rewrite, self.fault, self.cors, self.sending)
+        is_plain = all(part is None for part in parts) and (self.mirrors is None or self.mirrors.is_settled)
+        object.__setattr__(self, "_is_plain", is_plain)
 
     def decide(
         self,
@@ -74,8 +97,30 @@ class ForwardAction:
         Numbers are drawn in this order, each only where there is a choice: destination, delay, abort,
         endpoint (or a new cookie's value, which decides it), mirrors, endpoint of each mirror.
         """
-        head = view.head
         chosen = self.destinations.choose(draw)
+        if not (self._is_plain and chosen.is_fixed):
+            return self._decide(chosen, view, rule, prefix_length, draw, balance)
+        key = (view.head.authority, view.head.port)
+        kept = chosen.kept.get(key)
+        if kept is not None:
+            return kept
+        decision = self._decide(chosen, view, rule, prefix_length, draw, balance)
+        if isinstance(decision, Forward):
+            if len(chosen.kept) >= _KEPT:
+                chosen.kept.clear()
+            chosen.kept[key] = decision
+        return decision
+
+    def _decide(
+        self,
+        chosen: RouteDestination,
+        view: RequestView,
+        rule: RuleRef,
+        prefix_length: int | None,
+        draw: Callable[[], float],
+        balance: Balance,
+    ) -> Forward | Answer:
+        head = view.head
         response_headers = chosen.response_headers
         delay_s = 0.0
         if self.fault is not None:
@@ -109,7 +154,7 @@ class ForwardAction:
             target=target,
             authority=authority,
             sni=target.endpoint.server_name(server_name(authority) or target.host),
-            path=head.target if self.rewrite is None else self.rewrite(head.target, prefix_length),
+            path=None if self.rewrite is None else self.rewrite(head.target, prefix_length),
             request_headers=chosen.request_headers,
             response_headers=response_headers if on_response is None else (*response_headers, on_response),
             mirrors=() if self.mirrors is None else self.mirrors.copies(view, authority, draw),

@@ -215,8 +215,8 @@ class Forward(msgspec.Struct, frozen=True):
     """The Host to send; equal to the request's where no rule rewrites it."""
     sni: str
     """The server name for TLS to the primary."""
-    path: bytes
-    """The raw target to send, query included; equal to the request's where no rule rewrites it."""
+    path: bytes | None
+    """The raw target to send, query included; None keeps the request's, where no rule rewrites it."""
     request_headers: tuple[HeaderOperations, ...]
     """Applied in this order, see `mitm_mirror.routing.headers.apply_operations`."""
     response_headers: tuple[HeaderOperations, ...]

@@ -54,6 +54,12 @@ class ResolvedDestination:
             for found in self.by_port.values()
         )
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all primaries to one port get the same endpoint, and nothing is remembered of them."""
+        targets = self.by_port.values()
+        return self.is_settled and all(found.is_settled and found.sticky is None for found in targets)
+
     def choose(self, client_port: int, draw: Callable[[], float], balance: Balance) -> Target | None:
         """One of its endpoints, whatever is to be hashed; None where there is none on that port."""
         found = self.by_port.get(client_port if self.port is None else self.port)

@@ -110,8 +110,9 @@ def _alternatives(alternatives: Sequence[Alternative], head: RequestHead) -> lis
 
 
 def _primary(forward: Forward, destination: ExplainedDestination, head: RequestHead) -> list[str]:
+    path = head.target if forward.path is None else forward.path
     return [
-        *_field("request", [printable(f"{head.method} ") + printable(forward.path)]),
+        *_field("request", [printable(f"{head.method} ") + printable(path)]),
         *_field("Host", [printable(forward.authority)]),
         *_field("SNI", [_sni(forward.sni, destination.endpoints, head)]),
         *_field("headers", _operations(forward.request_headers)),

@@ -18,9 +18,6 @@ from mitm_mirror.text import encode
 ALL = 1_000_000
 """Parts per million that mean every request."""
 
-_REMEMBERED = 16
-"""Authorities for which a route keeps its copies. Few: clients choose them, and there may be 10,000 routes"""
-
 
 def route_millionths(route: HTTPRoute) -> int:
     """Parts per million of requests that the route's `mirror` copies.
@@ -53,13 +50,12 @@ class Mirrors:
     """All mirrors of one route. At least one policy."""
 
     __slots__ = (
-        "_always",
         "_drawn",
         "_headers",
         "_host_suffix",
-        "_is_settled",
         "_timeout_s",
         "annotations",
+        "is_settled",
         "policies",
     )
 
@@ -79,13 +75,12 @@ class Mirrors:
             annotations.set_headers, annotations.remove_headers
         )
         self._drawn = any(policy.millionths < ALL for policy in policies)
-        self._is_settled = (
+        self.is_settled = (
             not self._drawn
             and annotations.methods is None
             and all(policy.destination.is_settled for policy in policies)
         )
-        self._always: dict[tuple[str, int], tuple[MirrorCopy, ...]] = {}
-        """Where nothing is to be chosen: the copies by authority and port."""
+        """Whether the copies of all requests with one authority and port are the same."""
 
     def copies(self, view: RequestView, authority: str, draw: Callable[[], float]) -> tuple[MirrorCopy, ...]:
         """One pair for each policy. `authority` is the Host that the primary gets.
@@ -94,17 +89,6 @@ class Mirrors:
         that was never to be copied is not counted as lost. One number serves all policies, as in
         Envoy, so a 25 % and a 60 % mirror come out nested.
         """
-        if not self._is_settled:
-            return self._copies(view, authority, draw)
-        key = (authority, view.head.port)
-        copies = self._always.get(key)
-        if copies is None:
-            if len(self._always) >= _REMEMBERED:
-                self._always.clear()
-            copies = self._always[key] = self._copies(view, authority, draw)
-        return copies
-
-    def _copies(self, view: RequestView, authority: str, draw: Callable[[], float]) -> tuple[MirrorCopy, ...]:
         head = view.head
         ended: Outcome | None = None
         position = 0

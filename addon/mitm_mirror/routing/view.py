@@ -1,20 +1,19 @@
 """One request as matchers see it: what they need is parsed once, and only if one asks."""
 
+import msgspec
+
 from mitm_mirror.routing.request import RequestHead
 from mitm_mirror.routing.rewrite import path_end
 from mitm_mirror.text import encode
 
 
-class RequestView:
+class RequestView(msgspec.Struct):
     """Lazily parsed parts of a request's head. It lives as long as one decision."""
 
-    __slots__ = ("_headers", "_path", "_query", "head")
-
-    def __init__(self, head: RequestHead) -> None:
-        self.head = head
-        self._path: bytes | None = None
-        self._headers: dict[bytes, list[bytes]] | None = None
-        self._query: dict[bytes, bytes] | None = None
+    head: RequestHead
+    _path: bytes | None = None
+    _headers: dict[bytes, list[bytes]] | None = None
+    _query: dict[bytes, bytes] | None = None
 
     @property
     def path(self) -> bytes:
