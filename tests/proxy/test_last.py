@@ -1,10 +1,9 @@
 """Last hooks, in mitmproxy's own dispatch of a flow's events."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 
 import pytest
-from mitmproxy import flow as mitm_flow
 from mitmproxy import hooks, http
 from mitmproxy.proxy.layers.http import HttpRequestHook
 from mitmproxy.test import taddons, tflow
@@ -29,8 +28,7 @@ class First:
         self.calls.append("first")
         last_hook.set([(self.last, flow, None)])
 
-    def update(self, flows: Sequence[mitm_flow.Flow]) -> Awaitable[None] | None:
-        return run_last(flows, self.bugs)
+    update = run_last
 
     def last(self, flow: http.HTTPFlow, exchange: Exchange | None) -> Awaitable[None] | None:
         self.calls.append("last")

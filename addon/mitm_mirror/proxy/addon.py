@@ -8,11 +8,10 @@ import gc
 import logging
 import random
 import ssl
-import weakref
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection
 from functools import partial
 
-from mitmproxy import addonmanager, connection, ctx, exceptions, flow, http, tls
+from mitmproxy import addonmanager, connection, ctx, exceptions, http, tls
 from mitmproxy.proxy import server_hooks
 
 from mitm_mirror.client.settings import ClientSettings
@@ -26,7 +25,7 @@ from mitm_mirror.proxy.attempts import Attempts
 from mitm_mirror.proxy.bugs import BugCounter, guarded
 from mitm_mirror.proxy.commands import MirrorCommands
 from mitm_mirror.proxy.diff_view import MirrorDiff
-from mitm_mirror.proxy.exchange import Exchange, Exchanges
+from mitm_mirror.proxy.exchange import Exchange, exchange_of, forget_exchange, remember_exchange
 from mitm_mirror.proxy.flows import (
     apply_forward,
     apply_pass_through,
@@ -87,7 +86,6 @@ class MirrorAddon:
         self.mirrors = Mirrors(self.bugs, self.ledger, OwnAddresses(), self.shown)
         self.attempts = Attempts()
         self.gate = Gate(self.ledger, self.attempts)
-        self.exchanges: Exchanges = weakref.WeakKeyDictionary()
         self._settings: MirrorSettings | None = None
         self._tail = MirrorTail(self.bugs, self.mirrors)
         self._sender: PrimarySender | None = None
@@ -149,9 +147,8 @@ class MirrorAddon:
         gc.collect()
         gc.freeze()
 
-    def update(self, flows: Sequence[flow.Flow]) -> Awaitable[None] | None:
-        """Comes after each hook of a flow, when all addons have had it."""
-        return run_last(flows, self.bugs)
+    update = run_last
+    """Comes after each hook of a flow, when all addons have had it."""
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
@@ -159,7 +156,7 @@ class MirrorAddon:
         due: DueHooks = [(last, flow, None)]
         last_hook.set(due)
         if flow.is_replay:
-            self.exchanges.pop(flow, None)  # of the same flow before it was replayed
+            forget_exchange(flow)  # of the same flow before it was replayed
         if self.attempts.by_client:
             self.attempts.end(flow)
         if flow.response or flow.error or (flow.metadata and is_shadow(flow)):
@@ -172,7 +169,8 @@ class MirrorAddon:
         if isinstance(decision, PassThrough):
             apply_pass_through(flow)
             return None
-        exchange = self.exchanges[flow] = Exchange(head, decision, rules.generation)
+        exchange = Exchange(head, decision, rules.generation)
+        remember_exchange(flow, exchange)
         due[:] = [(last, flow, exchange)]
         if isinstance(decision, Answer):
             return self.gate.answer(flow, decision)
@@ -183,7 +181,7 @@ class MirrorAddon:
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
-        exchange = self.exchanges.get(flow)
+        exchange = exchange_of(flow)
         last_hook.set([(self._tail.request, flow, exchange)])
         if exchange is None or flow.response or flow.error or flow.request.stream:
             return
@@ -193,7 +191,7 @@ class MirrorAddon:
 
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        exchange = self.exchanges.get(flow)
+        exchange = exchange_of(flow)
         last_hook.set([(self._tail.responseheaders, flow, exchange)])
         if exchange is None or flow.response is None or not isinstance(exchange.decision, Forward):
             return
@@ -209,7 +207,7 @@ class MirrorAddon:
 
     @guarded
     def response(self, flow: http.HTTPFlow) -> None:
-        exchange = self.exchanges.get(flow)
+        exchange = exchange_of(flow)
         last_hook.set([(self._tail.response, flow, exchange)])
         if self.attempts.by_client and flow.websocket is None:
             self.attempts.end(flow)
@@ -222,7 +220,7 @@ class MirrorAddon:
 
     @guarded
     def error(self, flow: http.HTTPFlow) -> None:
-        exchange = self.exchanges.get(flow)
+        exchange = exchange_of(flow)
         last_hook.set([(self._tail.error, flow, exchange)])
         failure = upstream_failure(flow)
         if failure is not None:

@@ -7,6 +7,7 @@ import mitmproxy.flow
 from mitmproxy import command, exceptions, http, types
 
 from mitm_mirror.observe.ledger import render_table
+from mitm_mirror.proxy.exchange import exchange_of
 from mitm_mirror.proxy.flows import read_head
 from mitm_mirror.proxy.legs import find_twins
 from mitm_mirror.proxy.pairs import is_shadow
@@ -51,7 +52,7 @@ class MirrorCommands:
         if is_shadow(flow):
             flow = next(iter(find_twins(flow)), flow)  # no rule decided about the shadow itself
         served = self._addon.rules.current
-        exchange = self._addon.exchanges.get(flow)
+        exchange = exchange_of(flow)
         # A flow that was routed carries the endpoint's address and the rewritten path by now.
         head = read_head(flow) if exchange is None else exchange.head
         lines = [_heading(served)]

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 from mitmproxy import flow, http
 
-from mitm_mirror.proxy.bugs import BugCounter, finish
+from mitm_mirror.proxy.bugs import HasBugCounter, finish
 from mitm_mirror.proxy.exchange import Exchange
 
 LastHook = Callable[[http.HTTPFlow, Exchange | None], Awaitable[None] | None]
@@ -27,8 +27,8 @@ it is taken: tasks that were begun meanwhile have the same one.
 """
 
 
-def run_last(flows: Sequence[flow.Flow], bugs: BugCounter) -> Awaitable[None] | None:
-    """Call it in `update`: calls the hook to which that belongs, if any, and returns what the hook does.
+def run_last(self: HasBugCounter, flows: Sequence[flow.Flow], /) -> Awaitable[None] | None:
+    """An addon's `update`: calls the hook to which that belongs, if any, and returns what the hook does.
 
     No exception gets out of either, as with `guarded`.
     """
@@ -39,6 +39,6 @@ def run_last(flows: Sequence[flow.Flow], bugs: BugCounter) -> Awaitable[None] | 
     try:
         pending = hook(flow, exchange)
     except Exception as error:  # noqa: BLE001  (a guard: whatever it is, the flow goes on)
-        bugs.report(hook.__name__, error)
+        self.bugs.report(hook.__name__, error)
         return None
-    return None if pending is None else finish(pending, bugs, hook.__name__)
+    return None if pending is None else finish(pending, self.bugs, hook.__name__)

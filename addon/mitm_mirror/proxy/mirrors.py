@@ -395,7 +395,7 @@ def _with_target(
 def _body_of(flow: http.HTTPFlow, exchange: Exchange) -> bytes | None:
     if exchange.request_body is not None and not exchange.request_body.size:
         return b""  # to be streamed, but there was nothing
-    return flow.request.raw_content
+    return flow.request.data.content
 
 
 def _promised_size(request: http.Request) -> int | None:

@@ -11,6 +11,7 @@ from mitmproxy.addons.view import View
 from mitmproxy.log import ALERT
 
 from mitm_mirror.observe.inspect import PairResult, plain_text
+from mitm_mirror.proxy.exchange import exchange_of
 from mitm_mirror.proxy.legs import find_pairs, find_twins, lay_out, why_no_pair
 from mitm_mirror.proxy.pairs import DESTINATION, PAIR, RESULT, is_shadow
 from mitm_mirror.routing.decision import Forward
@@ -77,7 +78,7 @@ class PairCommands:
             primary = next(iter(find_twins(http_flow)), None) if is_shadow(http_flow) else http_flow
             if primary is None:
                 raise exceptions.CommandError(f"mirror.resend: {why_no_pair(http_flow)}")
-            exchange = self._addon.exchanges.get(primary)
+            exchange = exchange_of(primary)
             if exchange is None or not isinstance(exchange.decision, Forward):
                 raise exceptions.CommandError(
                     "mirror.resend: no rule has forwarded this flow since mitmproxy started; replay it "

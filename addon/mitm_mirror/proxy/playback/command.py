@@ -19,6 +19,7 @@ from mitm_mirror.observe.record import PrimaryOutcome
 from mitm_mirror.observe.report.command import ReportOptions, UsageError, run_report
 from mitm_mirror.observe.report.progress import Progress
 from mitm_mirror.proxy.addon import MirrorAddon
+from mitm_mirror.proxy.exchange import exchange_of
 from mitm_mirror.proxy.playback.pace import Pace
 from mitm_mirror.proxy.playback.player import Player
 from mitm_mirror.proxy.playback.recording import Recording, RecordingError, read_recording
@@ -183,7 +184,7 @@ class _Replay:
     def _on_played(self, flow: http.HTTPFlow) -> None:
         self._played += 1
         self._progress.show(0, self._played)
-        exchange = self._addon.exchanges.get(flow)
+        exchange = exchange_of(flow)
         if exchange is None or not isinstance(exchange.decision, Forward):
             return
         self._forwarded += 1
