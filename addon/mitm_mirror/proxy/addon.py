@@ -69,7 +69,7 @@ RULE_OPTIONS = frozenset(
 COPY_GATHER_S = 0.02
 """How late copies may be sent, see `Mirrors.mirror`."""
 
-LOG_GATHER_S = 0.05
+LOG_GATHER_S = 0.2
 """How late a line of the access log may be made and written."""
 
 
