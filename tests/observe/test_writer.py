@@ -73,9 +73,9 @@ class Pipe:
         os.set_blocking(self.reader, False)
         self.stream = io.TextIOWrapper(io.FileIO(end, "w"), encoding="utf-8")
 
-    def writer(self, turns: Turns | None = None) -> LogWriter:
+    def writer(self, turns: Turns | None = None, retry: Turns | None = None) -> LogWriter:
         with contextlib.redirect_stdout(self.stream):
-            return LogWriter("-", schedule=turns) if turns else LogWriter("-")
+            return LogWriter("-", schedule=turns, retry=retry) if turns else LogWriter("-", retry=retry)
 
     def read(self) -> bytes:
         """What is in the pipe now."""
@@ -492,6 +492,39 @@ def test_a_reader_that_does_not_read_holds_nobody_up(pipe: Pipe) -> None:
     assert pipe.read_all(writer).decode().splitlines() == lines
     assert writer.dropped == 0
     writer.close()
+
+
+def test_a_reader_need_not_wait_for_the_next_line(pipe: Pipe) -> None:
+    """A row of many lines is more than a pipe takes at once."""
+    retry = Turns()
+    writer = pipe.writer(retry=retry)
+    lines = [f"{number:05} " + "x" * 100 for number in range(3000)]
+    writer.write(*lines)
+    assert len(retry.callbacks) == 1
+
+    received = pipe.read()
+    while retry.callbacks:
+        retry.run()
+        assert len(retry.callbacks) <= 1
+        received += pipe.read()
+
+    assert received.decode().splitlines() == lines
+    assert (writer.pending, writer.dropped) == (0, 0)
+
+
+def test_nothing_is_tried_again_where_nothing_waits(pipe: Pipe, log: Path) -> None:
+    retry = Turns()
+    writer = pipe.writer(retry=retry)
+    writer.write("a")
+    LogWriter(str(log), retry=retry).write("b" * 200_000)
+    assert not retry.callbacks
+
+    writer.write("x" * 200_000)
+    pipe.hang_up()
+    retry.run()
+    assert not retry.callbacks
+    writer.close()
+    assert (writer.pending, writer.dropped) == (0, 1)
 
 
 def test_what_a_reader_gets_ends_with_a_whole_line(pipe: Pipe) -> None:

@@ -32,9 +32,10 @@ class LogWriter:
     """Appends lines to `path`; `-` is standard output.
 
     Lines are collected, and `schedule` is asked once for a turn to write them (`loop.call_soon`);
-    without it every line is written at once. A file that was renamed or deleted is created again,
-    checked at most once in `ROTATION_CHECK_S` of `clock` (seconds, monotonic); one that was truncated
-    is appended to. For one thread.
+    without it every line is written at once. While lines wait for a reader `retry` is asked for a later turn
+    (`loop.call_later`); without it they wait for the next line. A file that was renamed or deleted is
+    created again, checked at most once in `ROTATION_CHECK_S` of `clock` (seconds, monotonic); one that was
+    truncated is appended to. For one thread.
 
     Raises ValueError where `path` cannot be written now. Later failures drop lines, are warned about
     once a kind (their errno), and end when their cause does.
@@ -45,11 +46,14 @@ class LogWriter:
         path: str,
         *,
         schedule: Schedule = at_once,
+        retry: Schedule | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule = schedule
         self._clock = clock
+        self._retry = retry
         self._scheduled = False
+        self._retrying = False
         self._lines: deque[bytes] = deque()
         self._pending_bytes = 0
         self._batch = b""
@@ -125,12 +129,23 @@ class LogWriter:
                 if not self._batch:
                     self._batch = self._next_batch()
                 if self._fd is None or not self._write_batch(self._fd):
+                    self._try_again()
                     return
         except BlockingIOError:
-            return
+            self._try_again()
         except (OSError, ValueError) as error:
             # ValueError: somebody closed sys.stdout
             self._drop_pending(error)
+
+    def _try_again(self) -> None:
+        """A pipe's reader takes 64 KiB at most before we write again: it must not wait for our next line."""
+        if self._retry is not None and not self._retrying:
+            self._retrying = True
+            self._retry(self._flush_again)
+
+    def _flush_again(self) -> None:
+        self._retrying = False
+        self.flush()
 
     def close(self) -> None:
         """Writes what can be written without waiting, drops the rest, and closes the file."""

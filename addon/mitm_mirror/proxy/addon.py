@@ -72,6 +72,9 @@ COPY_GATHER_S = 0.02
 LOG_GATHER_S = 0.2
 """How late a line of the access log may be made and written."""
 
+LOG_RETRY_S = 0.01
+"""How soon lines for which a pipe had no room are tried again: some 6 MB/s for a reader that keeps up."""
+
 
 class MirrorAddon:
     """Routes each flow by Istio's rules, and has its mirrors served."""
@@ -373,7 +376,8 @@ class MirrorAddon:
         if settings.access_log == "-" and "console_layout" in ctx.options:
             raise ValueError("mirror_access_log: '-' would be written over the console UI, expected a file")
         loop = asyncio.get_running_loop()
-        writer = LogWriter(settings.access_log, schedule=loop.call_soon)
+        retry = partial(loop.call_later, LOG_RETRY_S)
+        writer = LogWriter(settings.access_log, schedule=loop.call_soon, retry=retry)
         schedule = partial(loop.call_later, LOG_GATHER_S)
         return AccessLog(writer, FORMATS[settings.access_log_format], schedule, self.bugs.report)
 
