@@ -133,6 +133,24 @@ def test_the_shadows_host(rules, http, head, draws, host: str, authority: str, s
     assert (copy.authority, copy.sni) == (authority, sni)
 
 
+def test_copies_that_are_always_the_same_are_made_once_a_host_and_no_client_can_fill_memory(
+    rules, http, head, draws
+) -> None:
+    """Also where the path or the way of sending is decided each time."""
+    table = rules(http(f"{MIRROR}    rewrite: {{uri: /a}}"))
+    first = copies(table.decide(head(), draws()))
+    other = copies(table.decide(head(authority="httpbin.default"), draws()))
+
+    assert copies(table.decide(head("/other"), draws())) is first
+    assert [copy.authority for copy in (*first, *other)] == ["httpbin-shadow:8080", "httpbin.default-shadow"]
+
+    for port in range(1, 1000):
+        (copy,) = copies(table.decide(head(authority=f"httpbin:{port}"), draws()))
+        assert copy.authority == f"httpbin-shadow:{port}"
+    assert copies(table.decide(head(), draws())) == first
+    assert copies(table.decide(head(), draws())) is not first
+
+
 def test_annotations_about_headers_and_time(rules, http, head, draws) -> None:
     headers = "mitm-mirror/set-headers: 'X-Shadow: yes', mitm-mirror/remove-headers: Cookie"
     annotations = f"{{{headers}, mitm-mirror/timeout: 2s}}"

@@ -10,7 +10,7 @@ from mitm_mirror.routing.decision import Answer, Decision, Forward, HeaderOperat
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.fault import ABORT_BODY, Fault
 from mitm_mirror.routing.local_reply import local_reply
-from mitm_mirror.routing.mirror import Mirrors
+from mitm_mirror.routing.mirror import KEPT, Mirrors
 from mitm_mirror.routing.port_targets import Balance
 from mitm_mirror.routing.redirect import Redirect
 from mitm_mirror.routing.rewrite import PathRewrite
@@ -52,17 +52,12 @@ class RouteDestination:
         object.__setattr__(self, "is_fixed", self.destination.is_fixed)
 
 
-_KEPT = 16
-"""Authorities for which a destination's decisions are kept. Few: clients choose them, and there may be
-10,000 routes."""
-
-
 @dataclass(frozen=True, slots=True)
 class ForwardAction:
     """Sends the request to one of its destinations, and copies of it to the mirrors.
 
-    Most routes decide the same for all requests with one authority and port, but for the destination's
-    draw: that is then decided once.
+    A route without rewrite of the path, fault, CORS, timeout and retries decides the same for all requests
+    with one authority and port, but for the destination's draw: that is then decided once.
     """
 
     destinations: Weighted[RouteDestination]
@@ -106,7 +101,7 @@ class ForwardAction:
             return kept
         decision = self._decide(chosen, view, rule, prefix_length, draw, balance)
         if isinstance(decision, Forward):
-            if len(chosen.kept) >= _KEPT:
+            if len(chosen.kept) >= KEPT:
                 chosen.kept.clear()
             chosen.kept[key] = decision
         return decision

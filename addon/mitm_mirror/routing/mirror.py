@@ -18,6 +18,10 @@ from mitm_mirror.text import encode
 ALL = 1_000_000
 """Parts per million that mean every request."""
 
+KEPT = 16
+"""Authorities for which what was decided once is kept. Few: clients choose them, and there may be 10,000
+routes."""
+
 
 def route_millionths(route: HTTPRoute) -> int:
     """Parts per million of requests that the route's `mirror` copies.
@@ -53,6 +57,7 @@ class Mirrors:
         "_drawn",
         "_headers",
         "_host_suffix",
+        "_kept",
         "_timeout_s",
         "annotations",
         "is_settled",
@@ -81,6 +86,7 @@ class Mirrors:
             and all(policy.destination.is_settled for policy in policies)
         )
         """Whether the copies of all requests with one authority and port are the same."""
+        self._kept: dict[tuple[str, int], tuple[MirrorCopy, ...]] = {}
 
     def copies(self, view: RequestView, authority: str, draw: Callable[[], float]) -> tuple[MirrorCopy, ...]:
         """One pair for each policy. `authority` is the Host that the primary gets.
@@ -89,6 +95,17 @@ class Mirrors:
         that was never to be copied is not counted as lost. One number serves all policies, as in
         Envoy, so a 25 % and a 60 % mirror come out nested.
         """
+        if not self.is_settled:
+            return self._copies(view, authority, draw)
+        key = (authority, view.head.port)
+        copies = self._kept.get(key)
+        if copies is None:
+            if len(self._kept) >= KEPT:
+                self._kept.clear()
+            copies = self._kept[key] = self._copies(view, authority, draw)
+        return copies
+
+    def _copies(self, view: RequestView, authority: str, draw: Callable[[], float]) -> tuple[MirrorCopy, ...]:
         head = view.head
         ended: Outcome | None = None
         position = 0
