@@ -38,9 +38,9 @@ def count_instructions(*, mirrored: bool) -> tuple[float, float]:
 
     (at least, at most). Timers run some fifty times as often for each request here as they do without
     Valgrind. So what the proxy does while nothing happens is measured too: taken off for the lower bound,
-    as if it were as much under load, and not for the upper one. With mirroring both are high: frames and log
-    lines are gathered for some milliseconds before they are written, and here no more than one request
-    comes in that time. Raises RuntimeError where a shadow is missing, subprocess.CalledProcessError where
+    as if it were as much under load, and not for the upper one. With mirroring both are high: copies and
+    frames are gathered for some milliseconds before they are sent, and here no more than one request comes
+    in that time. Raises RuntimeError where a shadow is missing, subprocess.CalledProcessError where
     Valgrind's control fails.
     """
     with (
