@@ -9,8 +9,9 @@ from mitm_mirror.routing.cors import Cors
 from mitm_mirror.routing.decision import Answer, Decision, Forward, HeaderOperations, RuleRef
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.fault import ABORT_BODY, Fault
+from mitm_mirror.routing.kept import Kept
 from mitm_mirror.routing.local_reply import local_reply
-from mitm_mirror.routing.mirror import KEPT, Mirrors
+from mitm_mirror.routing.mirror import Mirrors
 from mitm_mirror.routing.port_targets import Balance
 from mitm_mirror.routing.redirect import Redirect
 from mitm_mirror.routing.rewrite import PathRewrite
@@ -45,7 +46,7 @@ class RouteDestination:
     """The rewritten authority; empty keeps the request's."""
     is_fixed: bool = field(init=False, repr=False, compare=False)
     """Of `destination`, which takes longer to say it."""
-    kept: dict[tuple[str, int], Forward] = field(init=False, repr=False, compare=False, default_factory=dict)
+    kept: Kept[Forward] = field(init=False, repr=False, compare=False, default_factory=Kept)
     """What was decided for (authority, port) where that decides all, see `ForwardAction`."""
 
     def __post_init__(self) -> None:
@@ -101,9 +102,7 @@ class ForwardAction:
             return kept
         decision = self._decide(chosen, view, rule, prefix_length, draw, balance)
         if isinstance(decision, Forward):
-            if len(chosen.kept) >= KEPT:
-                chosen.kept.clear()
-            chosen.kept[key] = decision
+            chosen.kept.keep(key, decision)
         return decision
 
     def _decide(

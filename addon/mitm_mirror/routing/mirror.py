@@ -11,16 +11,13 @@ from mitm_mirror.routing.authority import server_name, suffix_authority
 from mitm_mirror.routing.decision import HeaderOperations, MirrorCopy, Target
 from mitm_mirror.routing.destinations import ResolvedDestination
 from mitm_mirror.routing.headers import shadow_operations
+from mitm_mirror.routing.kept import Kept
 from mitm_mirror.routing.port_targets import BY_WEIGHT
 from mitm_mirror.routing.view import RequestView
 from mitm_mirror.text import encode
 
 ALL = 1_000_000
 """Parts per million that mean every request."""
-
-KEPT = 16
-"""Authorities for which what was decided once is kept. Few: clients choose them, and there may be 10,000
-routes."""
 
 
 def route_millionths(route: HTTPRoute) -> int:
@@ -86,7 +83,7 @@ class Mirrors:
             and all(policy.destination.is_settled for policy in policies)
         )
         """Whether the copies of all requests with one authority and port are the same."""
-        self._kept: dict[tuple[str, int], tuple[MirrorCopy, ...]] = {}
+        self._kept: Kept[tuple[MirrorCopy, ...]] = Kept()
 
     def copies(self, view: RequestView, authority: str, draw: Callable[[], float]) -> tuple[MirrorCopy, ...]:
         """One pair for each policy. `authority` is the Host that the primary gets.
@@ -100,9 +97,8 @@ class Mirrors:
         key = (authority, view.head.port)
         copies = self._kept.get(key)
         if copies is None:
-            if len(self._kept) >= KEPT:
-                self._kept.clear()
-            copies = self._kept[key] = self._copies(view, authority, draw)
+            copies = self._copies(view, authority, draw)
+            self._kept.keep(key, copies)
         return copies
 
     def _copies(self, view: RequestView, authority: str, draw: Callable[[], float]) -> tuple[MirrorCopy, ...]:
